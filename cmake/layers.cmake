@@ -1,0 +1,21 @@
+# tg_layer(NAME DEPS...): the static library tg_NAME made of every source in src/NAME.
+# A layer sees the headers of src/ but links only the layers named, so an upward call does not link.
+function(tg_layer name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  add_library(tg_${name} STATIC ${sources})
+  target_include_directories(tg_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(tg_${name} PUBLIC ${ARGN})
+endfunction()
+
+# tg_test(NAME TIMEOUT DEPS...): one GoogleTest program of every *_test.cpp in tests/NAME.
+function(tg_test name timeout)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*_test.cpp)
+  add_executable(${name}_test ${sources})
+  target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name}_test PRIVATE ${ARGN} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name}_test PRIVATE TG_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+                                                  TG_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  include(GoogleTest)
+  gtest_discover_tests(${name}_test PROPERTIES TIMEOUT ${timeout} DISCOVERY_TIMEOUT 60)
+endfunction()

@@ -1,0 +1,73 @@
+// What: a checkpoint on disk, of whatever format, as named tensors that are read by rows.
+//   Names and row order are Meta's: "tok_embeddings.weight", "layers.3.attention.wq.weight",
+//   "norm.weight", "output.weight"; q and k rows pair neighbours (2i, 2i+1) for rope. Sharded tensors
+//   appear joined. Implementations: pth (Meta shards, repacked), safetensors (Hugging Face), GGUF.
+// Who owns: the caller of open_checkpoint. Thread: every const function from any thread at once.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "checkpoint/model_config.h"
+#include "tensor/dtype.h"
+
+namespace tg {
+
+struct TensorInfo {
+  std::string name;                 // Meta's name
+  DType dtype = DType::kBf16;
+  std::vector<std::int64_t> shape;  // [out, in] of a matrix (row-major), [n] of a vector
+
+  std::int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
+  std::int64_t columns() const { return shape.empty() ? 0 : shape.back(); }
+};
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  // Every tensor of the model, each with the shape that config() implies (checked when opened);
+  // a tied "output.weight" is absent.
+  virtual std::span<const TensorInfo> tensors() const = 0;
+
+  // Writes rows [first_row, first_row + row_count) of the tensor as f32, row-major, into `out`
+  // (row_count * columns() values); a vector is one row. Exact: every stored format is a subset
+  // of f32 (quantised blocks as their definition computes them in f32).
+  virtual Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
+                           std::span<float> out) const = 0;
+
+  // Says that the tensor will not be read again, so its file pages need not stay in memory.
+  virtual void release(const TensorInfo& tensor) const = 0;
+
+  // nullptr when absent.
+  const TensorInfo* find(std::string_view name) const {
+    for (const TensorInfo& t : tensors()) {
+      if (t.name == name) return &t;
+    }
+    return nullptr;
+  }
+};
+
+struct OpenOptions {
+  // Check the CRC-32 of every .pth record (reads the whole file).
+  bool verify = false;
+};
+
+// Opens a checkpoint directory (Meta, repacked, Hugging Face) or a .gguf file and checks that it is
+// a Llama model whose tensors have the shapes its config implies. Errors: one line with file, tensor
+// and numbers; a model of another architecture is kUnsupported and named.
+Result<std::unique_ptr<TensorSource>> open_checkpoint(const std::string& path,
+                                                      const OpenOptions& options = {});
+
+// The tensors that a model of this config must have, in Meta's names, with their shapes: the list
+// that every reader checks itself against. dtype is not filled.
+std::vector<TensorInfo> expected_tensors(const ModelConfig& config);
+
+}  // namespace tg

@@ -1,0 +1,106 @@
+// What: the arithmetic of the model as one table of functions per instruction set. Each function is
+//   the work of ONE thread on a piece; who does which piece is the caller's matter.
+//   The promise: an output element depends on its own row of inputs and on the weights only, summed
+//   in one fixed order per table. Number of rows, cut into pieces, page order and block size do not
+//   show. (Two tables may differ in the last bits; `reference` is the oracle of all.)
+// Who owns: tables are constants. Thread: any; functions do not allocate, lock or wait.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/bf16.h"
+#include "base/result.h"
+#include "kernels/packed_matrix.h"
+#include "tensor/dtype.h"
+
+namespace tg {
+
+using PageId = std::int32_t;
+
+// Positions per group of the K layout below, and the step in which attention walks a context: page
+// block sizes are multiples of the first, and the walk starts at position 0 whatever the pages are.
+inline constexpr std::int64_t kKeyGroup = 16;
+inline constexpr std::int64_t kAttentionStep = 64;
+
+// Where the keys and values of one layer live. Elements are bf16 (ComputeDType::kBf16) or f32.
+//   page(id, head) = base + id * page_stride + head * head_stride     (strides in bytes)
+//   keys   [block / 16][head_dim / 2][16 positions][2]                bf16
+//          [block / 16][head_dim][16 positions]                       f32
+//   values [block][head_dim]
+struct KvLayer {
+  std::byte* keys = nullptr;
+  std::byte* values = nullptr;
+  std::int64_t page_stride = 0;
+  std::int64_t head_stride = 0;
+  std::int64_t block = 0;     // positions per page, a multiple of kKeyGroup
+  std::int64_t head_dim = 0;  // even
+  ComputeDType dtype = ComputeDType::kBf16;
+};
+
+struct MatmulArgs {
+  const void* x = nullptr;  // [m][ldx] of the compute dtype
+  std::int64_t ldx = 0;
+  std::int64_t m = 0;
+  PackedView w;
+  float* y = nullptr;  // [m][ldy]; column j is output j
+  std::int64_t ldy = 0;
+  bool add = false;    // y += x w^T instead of y = x w^T; the sum is complete before it is added
+};
+
+// Causal attention of rows [0, rows) of one sequence, for one kv head and its group of query heads.
+// Row i sits at position first_position + i and sees positions 0 .. first_position + i, all already
+// stored in the pages.
+struct AttentionArgs {
+  const float* q = nullptr;  // row i, query head g of the group: q[i * q_stride + g * head_dim]; rope applied
+  std::int64_t q_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t group = 0;    // query heads per kv head
+  std::int64_t first_position = 0;
+  KvLayer kv;
+  std::int64_t kv_head = 0;
+  const PageId* pages = nullptr;  // page of position p: pages[p / block]
+  float scale = 1.0F;             // 1 / sqrt(head_dim)
+  void* out = nullptr;            // row i, head g: out[i * out_stride + g * head_dim], compute dtype
+  std::int64_t out_stride = 0;
+  // At least attention_scratch_floats(...) values, this thread's own.
+  float* scratch = nullptr;
+};
+
+struct KernelTable {
+  std::string_view name;
+
+  // Panels [panel_begin, panel_end) of y. x is bf16 / f32; weights are bf16, widened for f32.
+  // k of the weights must be even (the last odd input would be read past the row).
+  void (*matmul_bf16)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
+  void (*matmul_f32)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
+
+  // out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], rounded to `dtype`.
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, ComputeDType dtype,
+                   void* out);
+  // Rotates pairs (2i, 2i+1) of each of `heads` heads in place by the angle whose cosine and sine are
+  // cos[i], sin[i], i < head_dim / 2.
+  void (*rope)(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin);
+  // out[i] = silu(gate[i]) * up[i], rounded to `dtype`.
+  void (*swiglu)(const float* gate, const float* up, std::int64_t n, ComputeDType dtype, void* out);
+  // Puts one position's key and value of one head ([head_dim] f32 each) into its page.
+  void (*store_kv)(const KvLayer& kv, PageId page, std::int64_t head, std::int64_t offset_in_page,
+                   const float* key, const float* value);
+  void (*attention)(const AttentionArgs& args);
+  // Row `row` of the packed matrix as f32 [k].
+  void (*embedding)(const PackedView& w, std::int64_t row, float* out);
+  // x[i] = exp(x[i] - max) in place; returns the sum of them (f64) and the maximum through `max_out`.
+  double (*softmax_numerators)(float* x, std::int64_t n, float* max_out);
+};
+
+// Scratch for attention() with up to `rows` rows per call, in floats.
+std::int64_t attention_scratch_floats(std::int64_t rows, std::int64_t group, std::int64_t head_dim);
+
+// "avx512bf16", "avx512", "avx2", "reference": the ones this CPU can run, fastest first.
+std::span<const KernelTable* const> available_kernels();
+
+// The fastest, or the one named; an unknown or impossible name is kBadArgument with the list.
+Result<const KernelTable*> choose_kernels(std::string_view name);
+
+}  // namespace tg
