@@ -1,0 +1,121 @@
+// What: the one loop that turns requests into tokens: continuous batching over a ModelRunner. Each
+//   step(): cancellations, plan (scheduler.h), pages, one runner step, stop rules, events.
+//   A request's tokens depend on itself alone (ids, parameters, seed), never on its batch mates.
+// Who owns: the caller owns runner and sinks, which outlive the engine's use of them; the engine
+//   owns all request and page state. Thread: one thread calls everything here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/page_pool.h"
+#include "engine/request.h"
+#include "engine/scheduler.h"
+#include "model/model_runner.h"
+
+namespace tg {
+
+struct EngineOptions {
+  std::int64_t max_users = 32;       // 1..256 requests in flight; more wait in the queue
+  std::int64_t max_rows = 0;         // rows of a step; 0: as many as the runner takes
+  std::int64_t prefill_chunk = 512;  // prompt rows of one user in a step; 0: no limit but max_rows
+  std::optional<std::uint64_t> shuffle_pages;  // seed: hand out pages in a random order
+  std::function<double()> clock;               // seconds, never decreasing; empty: the steady clock
+};
+
+struct EngineStats {
+  std::int64_t steps = 0;
+  std::int64_t rows = 0;
+  std::int64_t prefill_rows = 0;
+  std::int64_t decode_rows = 0;
+  std::int64_t recomputed_rows = 0;  // of the prefill rows: done again after a preemption
+  std::int64_t sampled_tokens = 0;
+  std::int64_t preemptions = 0;
+  std::int64_t submitted = 0;
+  std::int64_t refused = 0;
+  std::int64_t finished = 0;  // for whatever reason
+};
+
+// What the last step() did; all zero when it ran nothing.
+struct StepReport {
+  std::int64_t decode_rows = 0;
+  std::int64_t prefill_rows = 0;
+  std::int64_t sampled_tokens = 0;
+  double started_s = 0.0;
+  double runner_s = 0.0;  // inside ModelRunner::step
+  double total_s = 0.0;
+};
+
+class Engine {
+ public:
+  // kBadArgument: max_users outside 1..256, fewer rows than users, or a runner without pages.
+  static Result<std::unique_ptr<Engine>> create(ModelRunner& runner, EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Queues a request. Refused with the arithmetic: an empty prompt, an id outside the vocabulary,
+  // bad sampling parameters (kBadArgument); prompt + max_new_tokens over the context, or over what
+  // the whole pool holds (kOutOfCapacity). `sink` gets no event from a refused request, and none
+  // before the next step().
+  Result<RequestId> submit(Request request, TokenSink* sink);
+
+  // Ends a request before the next plan: on_finish(kCancelled) comes from the next step(). False:
+  // no such request, or it has ended.
+  bool cancel(RequestId id);
+
+  // One step; false when nothing is left to do. A failure of the runner ends the requests of that
+  // step (kError) and nobody else.
+  bool step();
+  void run_until_idle() {
+    while (step()) {
+    }
+  }
+
+  bool idle() const { return sequences_.empty(); }
+  std::int64_t running() const;  // users holding pages
+  std::int64_t waiting() const;
+  std::int64_t free_pages() const;   // over all KV domains
+  std::int64_t total_pages() const;  // over all KV domains
+  const EngineStats& stats() const { return stats_; }
+  const StepReport& last_step() const { return last_step_; }
+
+  // Tokens (prompt and answer together) that a single request can have: the context, or the pool of
+  // a KV domain if that is smaller (the last sampled token needs no place in it).
+  std::int64_t max_tokens_per_request() const;
+
+ private:
+  struct Sequence;
+  struct Batch;
+  Engine(ModelRunner& runner, EngineOptions options);
+
+  Status check(const Request& request) const;
+  void finish(Sequence& sequence, FinishReason reason, Error error = {});
+  void drop_finished();
+  SchedulerState scheduler_state() const;
+  void take_pages(const StepPlan& step_plan);
+  void build_batch(const StepPlan& step_plan);
+  void build_asks(Sequence& sequence, const PlannedWork& work);
+  void deliver(StepResult& result);
+  void deliver_token(Sequence& sequence, const SampledToken& sampled, double now);
+
+  ModelRunner& runner_;
+  EngineOptions options_;
+  KvCapacity capacity_;
+  SchedulerLimits limits_;
+  std::vector<PagePool> pools_;  // per KV domain
+  // By id, which is the order of arrival; nodes do not move, so events may submit.
+  std::map<RequestId, std::unique_ptr<Sequence>> sequences_;
+  RequestId last_id_ = 0;
+  std::unique_ptr<Batch> batch_;
+  bool in_step_ = false;
+  EngineStats stats_;
+  StepReport last_step_;
+};
+
+}  // namespace tg

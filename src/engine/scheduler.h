@@ -1,0 +1,65 @@
+// What: which rows the next step runs: a pure function from plain numbers to a plan.
+//   Decodes first, then prefill in chunks up to the row budget, oldest request first; a free slot
+//   is filled from the queue at once; when pages run out the youngest running request gives its
+//   pages back and is recomputed later. The oldest request therefore advances in every step: no
+//   deadlock and no starvation.
+// Who owns: plain values. Thread: any.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/request.h"
+
+namespace tg {
+
+struct SchedulerLimits {
+  std::int64_t max_users = 32;     // sequences that hold pages at once
+  std::int64_t max_rows = 512;     // rows of a step; >= max_users
+  std::int64_t prefill_chunk = 0;  // rows of one sequence per step; 0: no limit but max_rows
+  std::int64_t block = 64;         // positions per page
+};
+
+struct ScheduledSequence {
+  RequestId id = 0;
+  std::int64_t known = 0;   // tokens whose ids are known: prompt and sampled so far
+  std::int64_t cached = 0;  // of them, in the KV pages; < known
+  std::int64_t pages = 0;   // held
+  std::int32_t kv_domain = 0;
+
+  std::int64_t remaining() const { return known - cached; }
+  // One row brings it to its next token. (The last row of a chunked prefill looks the same and is
+  // the same work.)
+  bool decoding() const { return cached > 0 && remaining() == 1; }
+};
+
+// Both lists ascend by id, which is the order of arrival. A waiting sequence has nothing cached.
+struct SchedulerState {
+  SchedulerLimits limits;
+  std::vector<std::int64_t> free_pages;  // per KV domain
+  std::vector<ScheduledSequence> running;
+  std::vector<ScheduledSequence> waiting;
+};
+
+// `rows` tokens of one sequence from its position `cached` on; needs `new_pages` more pages first.
+struct PlannedWork {
+  RequestId id = 0;
+  std::int64_t rows = 0;
+  std::int64_t new_pages = 0;
+  std::int32_t kv_domain = 0;
+  bool admitted = false;  // was waiting; has its place in kv_domain from now on
+  bool decoding = false;
+  bool reaches_end = false;  // its last row is the last known token: the next one can be sampled
+};
+
+struct StepPlan {
+  std::vector<RequestId>
+      preempted;                  // give their pages back before `work` takes any; then they wait
+  std::vector<PlannedWork> work;  // decodes, then prefills; each by id
+};
+
+// The plan is empty only when nothing is waiting or running, given that every sequence alone fits
+// its domain: pages_for(known, block) <= pages of a domain, for all its life (checked at submit).
+StepPlan plan(const SchedulerState& state);
+
+}  // namespace tg
