@@ -23,6 +23,7 @@ using PageId = std::int32_t;
 // block sizes are multiples of the first, and the walk starts at position 0 whatever the pages are.
 inline constexpr std::int64_t kKeyGroup = 16;
 inline constexpr std::int64_t kAttentionStep = 64;
+inline constexpr std::int64_t kMaxHeadDim = 256;  // attention and rope take even ones up to it
 
 // Where the keys and values of one layer live. Elements are bf16 (ComputeDType::kBf16) or f32.
 //   page(id, head) = base + id * page_stride + head * head_stride     (strides in bytes)
@@ -46,23 +47,24 @@ struct MatmulArgs {
   PackedView w;
   float* y = nullptr;  // [m][ldy]; column j is output j
   std::int64_t ldy = 0;
-  bool add = false;    // y += x w^T instead of y = x w^T; the sum is complete before it is added
+  bool add = false;  // y += x w^T instead of y = x w^T; the sum is complete before it is added
 };
 
 // Causal attention of rows [0, rows) of one sequence, for one kv head and its group of query heads.
 // Row i sits at position first_position + i and sees positions 0 .. first_position + i, all already
 // stored in the pages.
 struct AttentionArgs {
-  const float* q = nullptr;  // row i, query head g of the group: q[i * q_stride + g * head_dim]; rope applied
+  const float* q =
+      nullptr;  // row i, query head g of the group: q[i * q_stride + g * head_dim]; rope applied
   std::int64_t q_stride = 0;
   std::int64_t rows = 0;
-  std::int64_t group = 0;    // query heads per kv head
+  std::int64_t group = 0;  // query heads per kv head
   std::int64_t first_position = 0;
   KvLayer kv;
   std::int64_t kv_head = 0;
   const PageId* pages = nullptr;  // page of position p: pages[p / block]
   float scale = 1.0F;             // 1 / sqrt(head_dim)
-  void* out = nullptr;            // row i, head g: out[i * out_stride + g * head_dim], compute dtype
+  void* out = nullptr;  // row i, head g: out[i * out_stride + g * head_dim], compute dtype
   std::int64_t out_stride = 0;
   // At least attention_scratch_floats(...) values, this thread's own.
   float* scratch = nullptr;
@@ -77,11 +79,12 @@ struct KernelTable {
   void (*matmul_f32)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], rounded to `dtype`.
-  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, ComputeDType dtype,
-                   void* out);
-  // Rotates pairs (2i, 2i+1) of each of `heads` heads in place by the angle whose cosine and sine are
-  // cos[i], sin[i], i < head_dim / 2.
-  void (*rope)(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin);
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n,
+                   ComputeDType dtype, void* out);
+  // Rotates pairs (2i, 2i+1) of each of `heads` heads in place by the angle whose cosine and sine
+  // are cos[i], sin[i], i < head_dim / 2.
+  void (*rope)(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos,
+               const float* sin);
   // out[i] = silu(gate[i]) * up[i], rounded to `dtype`.
   void (*swiglu)(const float* gate, const float* up, std::int64_t n, ComputeDType dtype, void* out);
   // Puts one position's key and value of one head ([head_dim] f32 each) into its page.
@@ -90,7 +93,8 @@ struct KernelTable {
   void (*attention)(const AttentionArgs& args);
   // Row `row` of the packed matrix as f32 [k].
   void (*embedding)(const PackedView& w, std::int64_t row, float* out);
-  // x[i] = exp(x[i] - max) in place; returns the sum of them (f64) and the maximum through `max_out`.
+  // x[i] = exp(x[i] - max) in place; returns the sum of them (f64) and the maximum through
+  // `max_out`.
   double (*softmax_numerators)(float* x, std::int64_t n, float* max_out);
 };
 
@@ -100,7 +104,8 @@ std::int64_t attention_scratch_floats(std::int64_t rows, std::int64_t group, std
 // "avx512bf16", "avx512", "avx2", "reference": the ones this CPU can run, fastest first.
 std::span<const KernelTable* const> available_kernels();
 
-// The fastest, or the one named; an unknown or impossible name is kBadArgument with the list.
+// The fastest ("" or "auto"), or the one named; an unknown or impossible name is kBadArgument with
+// the list.
 Result<const KernelTable*> choose_kernels(std::string_view name);
 
 }  // namespace tg

@@ -1,4 +1,5 @@
-// What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, and inside a
+// What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, and inside
+// a
 //   panel pairs of k, so that one 64-byte load brings 16 outputs x 2 k for a bf16 dot product:
 //     data[panel][k / 2][output % 32][k % 2]     outputs and k padded with zeros to 32 and 2
 //   Int8 and int4 weights will be further WeightFormats of the same panel shape.

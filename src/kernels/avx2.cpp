@@ -1,0 +1,323 @@
+// The table of CPUs with AVX2 and FMA: bf16 is widened by shifts and multiplied in f32.
+#include "kernels/avx2.h"
+
+#include "kernels/attention_walk.h"
+#include "kernels/matmul_walk.h"
+
+namespace tg {
+namespace {
+
+using avx2::load_8;
+using avx2::load_first;
+using avx2::store_first;
+using avx2::widen_even;
+using avx2::widen_odd;
+
+// ---------------------------------------------------------------- matmul
+
+// Pairs of k per visit of a tile: a panel's part is 32 KiB, and a tile's rows as f32 12 KiB.
+constexpr std::int64_t kTilePairs = 256;
+constexpr std::int64_t kTileRows = 6;
+constexpr std::int64_t kHalf = 16;  // outputs of half a panel
+
+// R rows x V vectors of 8 outputs, from output `column` of the panel on.
+template <int R, int V>
+TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column, const Bf16* w,
+                          float* sums_out, std::int64_t sums_stride) {
+  __m256 sums[R][V];
+  TG_UNROLL
+  for (int r = 0; r < R; ++r) {
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      sums[r][v] = t.first ? _mm256_setzero_ps()
+                           : _mm256_load_ps(sums_out + r * sums_stride + column + 8 * v);
+    }
+  }
+  const float* x = t.x;
+  w += 2 * column;
+  for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, w += 2 * kPanelWidth) {
+    __m256 operands[V];
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      operands[v] = widen_even(_mm256_load_si256(reinterpret_cast<const __m256i*>(w + 16 * v)));
+    }
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m256 input = _mm256_broadcast_ss(x + r * t.ldx);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) sums[r][v] = _mm256_fmadd_ps(input, operands[v], sums[r][v]);
+    }
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      operands[v] = widen_odd(_mm256_load_si256(reinterpret_cast<const __m256i*>(w + 16 * v)));
+    }
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m256 input = _mm256_broadcast_ss(x + r * t.ldx + 1);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) sums[r][v] = _mm256_fmadd_ps(input, operands[v], sums[r][v]);
+    }
+  }
+  TG_UNROLL
+  for (int r = 0; r < R; ++r) {
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      _mm256_store_ps(sums_out + r * sums_stride + column + 8 * v, sums[r][v]);
+    }
+  }
+}
+
+// Few rows take the whole width at once, so that each line of the panel is read once.
+template <int R>
+void tile_rows(const MatmulTile<float>& t) {
+  if constexpr (R <= 2) {
+    tile_columns<R, 4>(t, 0, t.w, t.sums, kPanelWidth);
+  } else {
+    tile_columns<R, 2>(t, 0, t.w, t.sums, kPanelWidth);
+    tile_columns<R, 2>(t, kHalf, t.w, t.sums, kPanelWidth);
+  }
+}
+
+TG_AVX2 void widen_rows(const MatmulTile<Bf16>& t, std::int64_t rows, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t i = 0; i < 2 * t.pairs; i += 8) {
+      _mm256_store_ps(out + r * 2 * kTilePairs + i,
+                      load_first(t.x + r * t.ldx + i, 2 * t.pairs - i));
+    }
+  }
+}
+
+struct Matmul {
+  // 6 rows x 2 vectors = 12 sums + 2 weights + 1 broadcast = 15 of 16 registers.
+  static constexpr std::int64_t kRows = kTileRows;
+  static constexpr std::int64_t kPairs = kTilePairs;
+
+  static std::int64_t panels_for(std::int64_t) { return 1; }
+
+  static void tile(std::int64_t rows, std::int64_t, const MatmulTile<float>& t) {
+    using Function = void (*)(const MatmulTile<float>&);
+    static constexpr Function kTiles[] = {tile_rows<1>, tile_rows<2>, tile_rows<3>,
+                                          tile_rows<4>, tile_rows<5>, tile_rows<6>};
+    kTiles[rows - 1](t);
+  }
+
+  // Widens the tile's rows once, so that the inner loop is that of f32.
+  static void tile(std::int64_t rows, std::int64_t panels, const MatmulTile<Bf16>& t) {
+    alignas(64) float x[kTileRows * 2 * kTilePairs];
+    widen_rows(t, rows, x);
+    tile(rows, panels,
+         MatmulTile<float>{x, 2 * kTilePairs, t.w, t.panel_stride, t.pairs, t.sums, t.first});
+  }
+};
+
+// ---------------------------------------------------------------- attention
+
+// 4 queries x 2 vectors = 8 sums + 2 operands + 1 broadcast, with room for the widening.
+constexpr int kSlotBlock = 4;
+
+TG_AVX2_INLINE __m256 load_keys(const std::byte* p) {
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+}
+
+// scores[s][0 .. 16) of one group; a cache of bf16 meets queries already rounded to bf16, held as
+// f32.
+template <typename T, int S>
+TG_AVX2 void scores_block(const float* query, std::int64_t stride, const std::byte* keys,
+                          std::int64_t head_dim, float* scores) {
+  __m256 sums[S][2];
+  TG_UNROLL
+  for (int s = 0; s < S; ++s) sums[s][0] = sums[s][1] = _mm256_setzero_ps();
+  constexpr int kWide = sizeof(T) == 2 ? 2 : 1;  // dimensions in one row of 64 bytes
+  for (std::int64_t d = 0; d < head_dim; d += kWide, keys += 64) {
+    const __m256 low = load_keys(keys);
+    const __m256 high = load_keys(keys + 32);
+    TG_UNROLL
+    for (int j = 0; j < kWide; ++j) {
+      __m256 a = low;
+      __m256 b = high;
+      if (kWide == 2) {
+        const __m256i pairs_a = _mm256_castps_si256(low);
+        const __m256i pairs_b = _mm256_castps_si256(high);
+        a = j == 0 ? widen_even(pairs_a) : widen_odd(pairs_a);
+        b = j == 0 ? widen_even(pairs_b) : widen_odd(pairs_b);
+      }
+      TG_UNROLL
+      for (int s = 0; s < S; ++s) {
+        const __m256 q = _mm256_broadcast_ss(query + s * stride + d + j);
+        sums[s][0] = _mm256_fmadd_ps(q, a, sums[s][0]);
+        sums[s][1] = _mm256_fmadd_ps(q, b, sums[s][1]);
+      }
+    }
+  }
+  TG_UNROLL
+  for (int s = 0; s < S; ++s) {
+    _mm256_storeu_ps(scores + s * stride, sums[s][0]);
+    _mm256_storeu_ps(scores + s * stride + 8, sums[s][1]);
+  }
+}
+
+// output[s][d ...] += weight[s][position] * value[position][d ...] for positions [begin, end), 16
+// dimensions at once (V = 2) or the first `count` of 8.
+template <typename T, int S, int V>
+TG_AVX2 void add_values_block(const float* weights, std::int64_t stride, const StepGroups& groups,
+                              std::int64_t begin, std::int64_t end, std::int64_t head_dim,
+                              std::int64_t d, float* output) {
+  __m256 sums[S][V];
+  TG_UNROLL
+  for (int s = 0; s < S; ++s) {
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) sums[s][v] = _mm256_loadu_ps(output + s * stride + d + 8 * v);
+  }
+  for (std::int64_t p = begin; p < end; ++p) {
+    const T* value =
+        reinterpret_cast<const T*>(groups[static_cast<std::size_t>(p / kKeyGroup)].values) +
+        p % kKeyGroup * head_dim + d;
+    __m256 operands[V];
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      operands[v] = V == 1 ? load_first(value, head_dim - d) : load_8(value + 8 * v);
+    }
+    TG_UNROLL
+    for (int s = 0; s < S; ++s) {
+      const __m256 weight = _mm256_broadcast_ss(weights + s * stride + p);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) sums[s][v] = _mm256_fmadd_ps(weight, operands[v], sums[s][v]);
+    }
+  }
+  TG_UNROLL
+  for (int s = 0; s < S; ++s) {
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) _mm256_storeu_ps(output + s * stride + d + 8 * v, sums[s][v]);
+  }
+}
+
+template <typename T>
+struct ScoresCall {
+  const float* query;
+  std::int64_t stride;
+  const std::byte* keys;
+  std::int64_t head_dim;
+  float* scores;
+
+  template <int S>
+  void run(std::int64_t s) const {
+    scores_block<T, S>(query + s * stride, stride, keys, head_dim, scores + s * stride);
+  }
+};
+
+template <typename T>
+struct ValuesCall {
+  const float* weights;
+  std::int64_t stride;
+  const StepGroups& groups;
+  std::int64_t begin, end, head_dim;
+  float* output;
+
+  template <int S>
+  void run(std::int64_t s) const {
+    const float* w = weights + s * stride;
+    float* o = output + s * stride;
+    std::int64_t d = 0;
+    for (; head_dim - d >= 16; d += 16) {
+      add_values_block<T, S, 2>(w, stride, groups, begin, end, head_dim, d, o);
+    }
+    for (; d < head_dim; d += 8) {
+      add_values_block<T, S, 1>(w, stride, groups, begin, end, head_dim, d, o);
+    }
+  }
+};
+
+template <typename T>
+struct Attention {
+  using Element = T;
+
+  TG_AVX2 static void prepare_query(const float* q, std::int64_t head_dim, float* query) {
+    for (std::int64_t d = 0; d < head_dim; d += 8) {
+      __m256 v = load_first(q + d, head_dim - d);
+      if (sizeof(T) == 2) v = widen_even(_mm256_cvtepu16_epi32(avx2::narrow(v)));
+      _mm256_storeu_ps(query + d, v);
+    }
+  }
+
+  static void scores(const float* query, std::int64_t stride, std::int64_t slots,
+                     const StepGroups& groups, std::int64_t group_count, std::int64_t head_dim,
+                     float* scores) {
+    for (std::int64_t g = 0; g < group_count; ++g) {
+      const std::byte* keys = groups[static_cast<std::size_t>(g)].keys;
+      for_slot_blocks<kSlotBlock>(
+          slots, ScoresCall<T>{query, stride, keys, head_dim, scores + kKeyGroup * g});
+    }
+  }
+
+  TG_AVX2 static void softmax_step(float* scores, std::int64_t valid, float scale, float* maximum,
+                                   float* denominator, float* output, std::int64_t padded_head) {
+    const float lowest = -std::numeric_limits<float>::infinity();
+    std::fill(scores + valid, scores + kAttentionStep, lowest);
+    __m256 maxima = _mm256_set1_ps(lowest);
+    for (std::int64_t p = 0; p < kAttentionStep; p += 8) {
+      const __m256 v = _mm256_mul_ps(_mm256_loadu_ps(scores + p), _mm256_set1_ps(scale));
+      _mm256_storeu_ps(scores + p, v);
+      maxima = _mm256_max_ps(maxima, v);
+    }
+    const float before = *maximum;
+    const float largest = avx2::reduce_max(maxima);
+    const float now = largest > before ? largest : before;
+    __m256 sums = _mm256_loadu_ps(denominator);
+    if (now != before) {
+      const __m256 shrink = avx2::exp_ps(_mm256_set1_ps(before - now));
+      sums = _mm256_mul_ps(sums, shrink);
+      for (std::int64_t d = 0; d < padded_head; d += 8) {
+        _mm256_storeu_ps(output + d, _mm256_mul_ps(_mm256_loadu_ps(output + d), shrink));
+      }
+      *maximum = now;
+    }
+    for (std::int64_t p = 0; p < kAttentionStep; p += 8) {
+      const __m256 weight =
+          avx2::exp_ps(_mm256_sub_ps(_mm256_loadu_ps(scores + p), _mm256_set1_ps(now)));
+      sums = _mm256_add_ps(sums, weight);
+      _mm256_storeu_ps(scores + p, weight);
+    }
+    _mm256_storeu_ps(denominator, sums);
+  }
+
+  static void add_values(const float* weights, std::int64_t stride, std::int64_t slots,
+                         const StepGroups& groups, std::int64_t begin, std::int64_t end,
+                         std::int64_t head_dim, float* output) {
+    for_slot_blocks<kSlotBlock>(
+        slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
+  }
+
+  TG_AVX2 static void finish(const float* output, const float* denominator, std::int64_t head_dim,
+                             T* out) {
+    const float total = avx2::reduce_add(_mm256_loadu_ps(denominator));
+    const __m256 inverse = _mm256_set1_ps(1.0F / total);
+    for (std::int64_t d = 0; d < head_dim; d += 8) {
+      store_first(out + d, head_dim - d, _mm256_mul_ps(_mm256_loadu_ps(output + d), inverse));
+    }
+  }
+};
+
+void attention(const AttentionArgs& args) {
+  if (args.kv.dtype == ComputeDType::kBf16) {
+    walk_attention<Attention<Bf16>>(args);
+  } else {
+    walk_attention<Attention<float>>(args);
+  }
+}
+
+}  // namespace
+
+constinit const KernelTable kAvx2Kernels = {
+    "avx2",
+    walk_matmul<Matmul, Bf16>,
+    walk_matmul<Matmul, float>,
+    rms_norm_avx2,
+    rope_avx2,
+    swiglu_avx2,
+    store_kv_portable,
+    attention,
+    embedding_portable,
+    softmax_numerators_avx2,
+};
+
+}  // namespace tg

@@ -1,0 +1,49 @@
+#include "kernels/packed_matrix.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tg {
+
+Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, WeightFormat format) {
+  if (n <= 0 || k <= 0) {
+    return error(ErrorCode::kBadArgument, "a weight matrix of {} x {} has no elements", n, k);
+  }
+  // 2^40 elements are a hundred times the largest matrix of any model; beyond it sizes could wrap.
+  if (n > (std::int64_t{1} << 40) / k) {
+    return error(ErrorCode::kOutOfCapacity, "a weight matrix of {} x {} is beyond 2^40 elements", n,
+                 k);
+  }
+  const PackedView shape{nullptr, n, k, format};
+  PackedMatrix matrix;
+  TG_ASSIGN(matrix.buffer_, AlignedBuffer::allocate(static_cast<std::size_t>(shape.panels()) *
+                                                    static_cast<std::size_t>(shape.panel_bytes())));
+  matrix.n_ = n;
+  matrix.k_ = k;
+  matrix.format_ = format;
+  return matrix;
+}
+
+void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count,
+                            std::span<const float> rows) {
+  TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_);
+  TG_CHECK(rows.size() == static_cast<std::size_t>(row_count * k_));
+  const std::int64_t pair_stride = kPanelWidth * 2;
+  const std::int64_t panel_elements = (k_ + 1) / 2 * pair_stride;
+  auto* data = buffer_.as<Bf16>();
+  // Panel by panel, and inside a panel pair by pair: the writes of a whole panel are one stream,
+  // where row by row each write would touch another line of the whole panel.
+  for (std::int64_t row = first_row; row < first_row + row_count;) {
+    const std::int64_t lane = row % kPanelWidth;
+    const std::int64_t lanes = std::min(kPanelWidth - lane, first_row + row_count - row);
+    Bf16* panel = data + row / kPanelWidth * panel_elements;
+    const float* source = rows.data() + (row - first_row) * k_;
+    for (std::int64_t i = 0; i < k_; ++i) {
+      Bf16* out = panel + i / 2 * pair_stride + lane * 2 + i % 2;
+      for (std::int64_t r = 0; r < lanes; ++r) out[2 * r] = to_bf16(source[r * k_ + i]);
+    }
+    row += lanes;
+  }
+}
+
+}  // namespace tg

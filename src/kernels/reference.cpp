@@ -1,0 +1,179 @@
+// The oracle: plain loops in the order of the formulas, sums in f64, no instruction beyond x86-64.
+// Slow and meant to stay so; what it says is what the other tables are tested against.
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/tables.h"
+
+namespace tg {
+namespace {
+
+float input(const Bf16* x) { return to_float(*x); }
+float input(const float* x) { return *x; }
+
+template <typename X>
+void matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  const std::int64_t pairs = args.w.k_pairs();
+  for (std::int64_t p = panel_begin; p < panel_end; ++p) {
+    const std::int64_t width = std::min(kPanelWidth, args.w.n - p * kPanelWidth);
+    for (std::int64_t row = 0; row < args.m; ++row) {
+      const X* x = static_cast<const X*>(args.x) + row * args.ldx;
+      const Bf16* w = args.w.panel(p);
+      std::array<double, kPanelWidth> sums{};
+      for (std::int64_t pair = 0; pair < pairs; ++pair, w += 2 * kPanelWidth) {
+        const double even = input(x + 2 * pair);
+        const double odd = input(x + 2 * pair + 1);
+        for (std::size_t j = 0; j < kPanelWidth; ++j) {
+          sums[j] += even * to_float(w[2 * j]) + odd * to_float(w[2 * j + 1]);
+        }
+      }
+      float* y = args.y + row * args.ldy + p * kPanelWidth;
+      for (std::int64_t j = 0; j < width; ++j) {
+        const auto sum = static_cast<float>(sums[static_cast<std::size_t>(j)]);
+        y[j] = args.add ? y[j] + sum : sum;
+      }
+    }
+  }
+}
+
+void store(ComputeDType dtype, void* out, std::int64_t i, float value) {
+  if (dtype == ComputeDType::kBf16) {
+    static_cast<Bf16*>(out)[i] = to_bf16(value);
+  } else {
+    static_cast<float*>(out)[i] = value;
+  }
+}
+
+void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, ComputeDType dtype,
+              void* out) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
+  const auto inverse =
+      static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps)));
+  for (std::int64_t i = 0; i < n; ++i) store(dtype, out, i, x[i] * inverse * weight[i]);
+}
+
+void rope(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin) {
+  for (std::int64_t h = 0; h < heads; ++h, x += head_dim) {
+    for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+      const float a = x[2 * i];
+      const float b = x[2 * i + 1];
+      x[2 * i] = a * cos[i] - b * sin[i];
+      x[2 * i + 1] = a * sin[i] + b * cos[i];
+    }
+  }
+}
+
+void swiglu(const float* gate, const float* up, std::int64_t n, ComputeDType dtype, void* out) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    store(dtype, out, i, gate[i] / (1.0F + std::exp(-gate[i])) * up[i]);
+  }
+}
+
+// One element of a page as f32.
+float element(ComputeDType dtype, const std::byte* p, std::int64_t i) {
+  if (dtype == ComputeDType::kBf16) return to_float(reinterpret_cast<const Bf16*>(p)[i]);
+  return reinterpret_cast<const float*>(p)[i];
+}
+
+// Softmax over positions 0 .. last of q . k / sqrt(d), then the mean of the values with it. Two
+// passes over the keys (maximum, then weights), so that nothing is rescaled and no scratch is
+// needed.
+void attention_row(const AttentionArgs& args, const float* q, std::int64_t last, void* out,
+                   std::int64_t out_start) {
+  const KvLayer& kv = args.kv;
+  const bool bf16 = kv.dtype == ComputeDType::kBf16;
+  const auto score = [&](std::int64_t position) {
+    const KeyGroup group =
+        find_key_group(kv, args.kv_head, args.pages, position & ~(kKeyGroup - 1));
+    const std::int64_t lane = position % kKeyGroup;
+    double sum = 0.0;
+    for (std::int64_t d = 0; d < kv.head_dim; ++d) {
+      const std::int64_t at = bf16 ? (d / 2 * kKeyGroup + lane) * 2 + d % 2 : d * kKeyGroup + lane;
+      const float query = bf16 ? to_float(to_bf16(q[d])) : q[d];
+      sum += static_cast<double>(query) * element(kv.dtype, group.keys, at);
+    }
+    return sum * static_cast<double>(args.scale);
+  };
+  double maximum = -std::numeric_limits<double>::infinity();
+  for (std::int64_t p = 0; p <= last; ++p) maximum = std::max(maximum, score(p));
+
+  double total = 0.0;
+  std::array<double, kMaxHeadDim> sums{};
+  for (std::int64_t p = 0; p <= last; ++p) {
+    const KeyGroup group = find_key_group(kv, args.kv_head, args.pages, p & ~(kKeyGroup - 1));
+    const double weight = std::exp(score(p) - maximum);
+    total += weight;
+    for (std::int64_t d = 0; d < kv.head_dim; ++d) {
+      sums[static_cast<std::size_t>(d)] +=
+          weight *
+          static_cast<double>(element(kv.dtype, group.values, p % kKeyGroup * kv.head_dim + d));
+    }
+  }
+  for (std::int64_t d = 0; d < kv.head_dim; ++d) {
+    store(kv.dtype, out, out_start + d,
+          static_cast<float>(sums[static_cast<std::size_t>(d)] / total));
+  }
+}
+
+void attention(const AttentionArgs& args) {
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    for (std::int64_t g = 0; g < args.group; ++g) {
+      const std::int64_t head = g * args.kv.head_dim;
+      attention_row(args, args.q + row * args.q_stride + head, args.first_position + row, args.out,
+                    row * args.out_stride + head);
+    }
+  }
+}
+
+double softmax_numerators(float* x, std::int64_t n, float* max_out) {
+  float maximum = -std::numeric_limits<float>::infinity();
+  for (std::int64_t i = 0; i < n; ++i) maximum = std::max(maximum, x[i]);
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    x[i] = std::exp(x[i] - maximum);
+    sum += static_cast<double>(x[i]);
+  }
+  *max_out = maximum;
+  return sum;
+}
+
+}  // namespace
+
+void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
+                       std::int64_t offset_in_page, const float* key, const float* value) {
+  const std::int64_t d = kv.head_dim;
+  const std::int64_t start = page * kv.page_stride + head * kv.head_stride;
+  const std::int64_t group = offset_in_page / kKeyGroup;
+  const std::int64_t lane = offset_in_page % kKeyGroup;
+  if (kv.dtype == ComputeDType::kBf16) {
+    auto* keys = reinterpret_cast<Bf16*>(kv.keys + start) + group * kKeyGroup * d + lane * 2;
+    auto* values = reinterpret_cast<Bf16*>(kv.values + start) + offset_in_page * d;
+    for (std::int64_t i = 0; i < d; i += 2, keys += 2 * kKeyGroup) {
+      keys[0] = to_bf16(key[i]);
+      keys[1] = to_bf16(key[i + 1]);
+    }
+    for (std::int64_t i = 0; i < d; ++i) values[i] = to_bf16(value[i]);
+  } else {
+    auto* keys = reinterpret_cast<float*>(kv.keys + start) + group * kKeyGroup * d + lane;
+    auto* values = reinterpret_cast<float*>(kv.values + start) + offset_in_page * d;
+    for (std::int64_t i = 0; i < d; ++i) keys[i * kKeyGroup] = key[i];
+    std::memcpy(values, value, static_cast<std::size_t>(d) * sizeof(float));
+  }
+}
+
+void embedding_portable(const PackedView& w, std::int64_t row, float* out) {
+  const Bf16* panel = w.panel(row / kPanelWidth) + row % kPanelWidth * 2;
+  for (std::int64_t i = 0; i < w.k; ++i) {
+    out[i] = to_float(panel[i / 2 * kPanelWidth * 2 + i % 2]);
+  }
+}
+
+constinit const KernelTable kReferenceKernels = {
+    "reference", matmul<Bf16>,      matmul<float>, rms_norm,           rope,
+    swiglu,      store_kv_portable, attention,     embedding_portable, softmax_numerators,
+};
+
+}  // namespace tg

@@ -1,0 +1,57 @@
+// What: internal to the kernels layer: the tables themselves, and the few parts that all of them
+// share
+//   because they only move numbers (one implementation is then bit-equal everywhere).
+// Who owns: constants. Thread: any.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+
+namespace tg {
+
+extern const KernelTable kReferenceKernels;   // plain loops, any x86-64
+extern const KernelTable kAvx2Kernels;        // needs AVX2, FMA
+extern const KernelTable kAvx512Kernels;      // needs AVX-512 F, BW, VL, DQ
+extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 besides
+
+// The KernelTable functions of the same names (reference.cpp).
+void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
+                       std::int64_t offset_in_page, const float* key, const float* value);
+void embedding_portable(const PackedView& w, std::int64_t row, float* out);
+
+// Where the kKeyGroup positions that start at `position` (a multiple of kKeyGroup) lie. A group
+// never crosses a page. Values of the group are contiguous: [kKeyGroup][head_dim].
+struct KeyGroup {
+  const std::byte* keys;
+  const std::byte* values;
+};
+
+inline KeyGroup find_key_group(const KvLayer& kv, std::int64_t kv_head, const PageId* pages,
+                               std::int64_t position) {
+  const std::int64_t element = kv.dtype == ComputeDType::kBf16 ? 2 : 4;
+  // Both layouts hold kKeyGroup * head_dim elements per group.
+  const std::int64_t start = pages[position / kv.block] * kv.page_stride +
+                             kv_head * kv.head_stride + position % kv.block * kv.head_dim * element;
+  return {kv.keys + start, kv.values + start};
+}
+
+// Scratch of attention(): the walk of attention_walk.h takes at most kAttentionSlots (row, query
+// head) pairs at a time, or the heads of one row if those are more.
+inline constexpr std::int64_t kAttentionSlots = 24;
+
+inline std::int64_t attention_tile_rows(std::int64_t group) {
+  return std::max<std::int64_t>(1, kAttentionSlots / group);
+}
+
+// head_dim rounded up to whole vectors of 16.
+inline std::int64_t padded_head_dim(std::int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+
+// Per slot: the query (f32, or bf16 in half of it), the output so far, kAttentionStep scores, 16
+// partial sums of the softmax denominator, and the maximum (16 to keep alignment).
+inline std::int64_t attention_slot_floats(std::int64_t head_dim) {
+  return 2 * padded_head_dim(head_dim) + kAttentionStep + 16 + 16;
+}
+
+}  // namespace tg

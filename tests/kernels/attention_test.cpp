@@ -1,0 +1,321 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/thread_team.h"
+#include "kernel_inputs.h"
+
+namespace tg {
+namespace {
+
+struct Shape {
+  std::int64_t context, block, head_dim, group;
+  ComputeDType dtype;
+  std::int64_t kv_heads = 2;
+};
+
+// Keys and values of a sequence, known as f32 and stored in pages; everything else in the pool is
+// NaN.
+struct Cache {
+  Shape shape;
+  std::vector<float> keys, values;  // [kv_heads][context][head_dim], not rounded
+  std::vector<float> memory;        // the pool; float for its alignment
+  std::vector<PageId> pages;
+  KvLayer layer;
+
+  Cache(const KernelTable& kernels, const Shape& s, std::uint64_t page_order = 0) : shape(s) {
+    Numbers numbers(11);
+    keys = numbers.floats(s.kv_heads * s.context * s.head_dim, 2.0F);
+    values = numbers.floats(s.kv_heads * s.context * s.head_dim);
+    const std::int64_t count = (s.context + s.block - 1) / s.block;
+    const std::int64_t pool = count + 3;
+    const std::int64_t head_bytes = s.block * s.head_dim * (s.dtype == ComputeDType::kBf16 ? 2 : 4);
+    const std::int64_t page_bytes = 2 * s.kv_heads * head_bytes;  // keys of all heads, then values
+    // All bits set is a NaN in bf16 and in f32.
+    memory.resize(static_cast<std::size_t>(pool * page_bytes / 4));
+    std::memset(memory.data(), 0xff, memory.size() * 4);
+    layer.keys = reinterpret_cast<std::byte*>(memory.data());
+    layer.values = layer.keys + s.kv_heads * head_bytes;
+    layer.page_stride = page_bytes;
+    layer.head_stride = head_bytes;
+    layer.block = s.block;
+    layer.head_dim = s.head_dim;
+    layer.dtype = s.dtype;
+    std::vector<PageId> ids(static_cast<std::size_t>(pool));
+    std::iota(ids.begin(), ids.end(), 0);
+    Numbers order(page_order);
+    if (page_order != 0) {
+      for (std::size_t i = ids.size(); i > 1; --i) std::swap(ids[i - 1], ids[order.below(i)]);
+    }
+    pages.assign(ids.begin(), ids.begin() + count);
+    for (std::int64_t h = 0; h < s.kv_heads; ++h) {
+      for (std::int64_t p = 0; p < s.context; ++p) {
+        const std::int64_t at = (h * s.context + p) * s.head_dim;
+        kernels.store_kv(layer, pages[static_cast<std::size_t>(p / s.block)], h, p % s.block,
+                         keys.data() + at, values.data() + at);
+      }
+    }
+  }
+
+  float round(float v) const {
+    return shape.dtype == ComputeDType::kBf16 ? to_float(to_bf16(v)) : v;
+  }
+};
+
+// Queries of all positions of the sequence: [context][group][head_dim].
+std::vector<float> queries(const Shape& s) {
+  return Numbers(12).floats(s.context * s.group * s.head_dim, 2.0F);
+}
+
+// Attention of rows [first, first + rows) in calls of at most `chunk` rows.
+OutputRow attend(const KernelTable& kernels, const Cache& cache, const std::vector<float>& q,
+                 std::int64_t first, std::int64_t rows, std::int64_t chunk,
+                 std::int64_t kv_head = 1) {
+  const Shape& s = cache.shape;
+  const std::int64_t width = s.group * s.head_dim;
+  OutputRow out(s.dtype, rows * width);
+  std::vector<float> scratch(
+      static_cast<std::size_t>(attention_scratch_floats(chunk, s.group, s.head_dim)),
+      std::numeric_limits<float>::quiet_NaN());
+  for (std::int64_t r = 0; r < rows; r += chunk) {
+    AttentionArgs args;
+    args.q = q.data() + (first + r) * width;
+    args.q_stride = width;
+    args.rows = std::min(chunk, rows - r);
+    args.group = s.group;
+    args.first_position = first + r;
+    args.kv = cache.layer;
+    args.kv_head = kv_head;
+    args.pages = cache.pages.data();
+    args.scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
+    args.out = out.data(r * width);
+    args.out_stride = width;
+    args.scratch = scratch.data();
+    kernels.attention(args);
+  }
+  return out;
+}
+
+// One output row in double precision.
+std::vector<double> truth(const Cache& cache, const std::vector<float>& q, std::int64_t position,
+                          std::int64_t g, std::int64_t kv_head = 1) {
+  const Shape& s = cache.shape;
+  const float* query = q.data() + (position * s.group + g) * s.head_dim;
+  const std::int64_t base = kv_head * s.context * s.head_dim;
+  std::vector<double> scores;
+  for (std::int64_t p = 0; p <= position; ++p) {
+    double sum = 0.0;
+    for (std::int64_t d = 0; d < s.head_dim; ++d) {
+      sum += static_cast<double>(cache.round(query[d])) *
+             cache.round(cache.keys[static_cast<std::size_t>(base + p * s.head_dim + d)]);
+    }
+    scores.push_back(sum / std::sqrt(static_cast<double>(s.head_dim)));
+  }
+  const double maximum = *std::max_element(scores.begin(), scores.end());
+  double total = 0.0;
+  std::vector<double> out(static_cast<std::size_t>(s.head_dim), 0.0);
+  for (std::int64_t p = 0; p <= position; ++p) {
+    const double weight = std::exp(scores[static_cast<std::size_t>(p)] - maximum);
+    total += weight;
+    for (std::int64_t d = 0; d < s.head_dim; ++d) {
+      out[static_cast<std::size_t>(d)] +=
+          weight * cache.round(cache.values[static_cast<std::size_t>(base + p * s.head_dim + d)]);
+    }
+  }
+  for (double& v : out) v /= total;
+  return out;
+}
+
+class Attention : public EachTable {};
+
+const ComputeDType kBoth[] = {ComputeDType::kBf16, ComputeDType::kF32};
+
+TEST_P(Attention, AgreesWithDoublePrecision) {
+  for (const ComputeDType dtype : kBoth) {
+    for (const std::int64_t head_dim : {2, 8, 16, 30, 64, 80, 128, 256}) {
+      for (const std::int64_t group : {1, 3, 4, 7, 8}) {
+        const Shape s{150, 32, head_dim, group, dtype};
+        const Cache cache(kernels(), s, 5);
+        const std::vector<float> q = queries(s);
+        const OutputRow out = attend(kernels(), cache, q, 0, s.context, s.context);
+        for (const std::int64_t p : {0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 149}) {
+          for (std::int64_t g = 0; g < group; ++g) {
+            const std::vector<double> expected = truth(cache, q, p, g);
+            for (std::int64_t d = 0; d < head_dim; ++d) {
+              const double e = expected[static_cast<std::size_t>(d)];
+              ASSERT_NEAR(out[(p * group + g) * head_dim + d], e,
+                          rounding(dtype) * std::abs(e) + 4e-6)
+                  << "head_dim " << head_dim << " group " << group << " position " << p;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Attention, ARowDoesNotShowItsCompany) {
+  for (const ComputeDType dtype : kBoth) {
+    for (const Shape& s : {Shape{333, 16, 64, 3, dtype}, Shape{200, 64, 16, 1, dtype},
+                           Shape{200, 32, 128, 8, dtype}, Shape{130, 16, 8, 30, dtype}}) {
+      const Cache cache(kernels(), s);
+      const std::vector<float> q = queries(s);
+      const OutputRow whole = attend(kernels(), cache, q, 0, s.context, s.context);
+      for (const std::int64_t chunk : {1, 2, 5, 16, 17, 64, 128}) {
+        ASSERT_TRUE(same_bits(whole, attend(kernels(), cache, q, 0, s.context, chunk)))
+            << "chunks of " << chunk << ", group " << s.group << ", head_dim " << s.head_dim;
+      }
+    }
+  }
+}
+
+// One query head of a group computed as a group of its own.
+TEST_P(Attention, AHeadDoesNotShowItsGroup) {
+  for (const ComputeDType dtype : kBoth) {
+    const Shape s{100, 16, 64, 7, dtype};
+    const Shape single{100, 16, 64, 1, dtype};
+    const Cache cache(kernels(), s);
+    const Cache cache_single(kernels(), single);
+    const std::vector<float> q = queries(s);
+    const OutputRow whole = attend(kernels(), cache, q, 0, s.context, 20);
+    for (std::int64_t g = 0; g < s.group; ++g) {
+      std::vector<float> mine;
+      for (std::int64_t p = 0; p < s.context; ++p) {
+        const auto at = q.begin() + (p * s.group + g) * s.head_dim;
+        mine.insert(mine.end(), at, at + s.head_dim);
+      }
+      const OutputRow out = attend(kernels(), cache_single, mine, 0, s.context, 9);
+      for (std::int64_t p = 0; p < s.context; ++p) {
+        for (std::int64_t d = 0; d < s.head_dim; ++d) {
+          ASSERT_EQ(out[p * s.head_dim + d], whole[(p * s.group + g) * s.head_dim + d]);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Attention, PagesDoNotShow) {
+  for (const ComputeDType dtype : kBoth) {
+    const Shape s{300, 16, 64, 4, dtype};
+    const std::vector<float> q = queries(s);
+    const OutputRow expected = attend(kernels(), Cache(kernels(), s), q, 0, s.context, 31);
+    for (const std::int64_t block : {16, 32, 48, 64, 128, 512}) {
+      for (const std::uint64_t order : {0U, 1U, 2U}) {
+        Shape other = s;
+        other.block = block;
+        const Cache cache(kernels(), other, order);
+        ASSERT_TRUE(same_bits(expected, attend(kernels(), cache, q, 0, s.context, 31)))
+            << "block " << block << " order " << order;
+      }
+    }
+  }
+}
+
+// The row at position p with the cache ending at p (the rest NaN), and with later positions stored.
+TEST_P(Attention, LaterPositionsDoNotShow) {
+  for (const ComputeDType dtype : kBoth) {
+    for (const std::int64_t position : {0, 7, 15, 16, 30, 63, 64, 100, 127}) {
+      const Shape s{192, 64, 64, 3, dtype, 1};
+      Cache cache(kernels(), s, 3);
+      const std::vector<float> q = queries(s);
+      const OutputRow full = attend(kernels(), cache, q, position, 1, 1, 0);
+      std::vector<float> nan(static_cast<std::size_t>(s.head_dim),
+                             std::numeric_limits<float>::quiet_NaN());
+      for (std::int64_t p = position + 1; p < s.context; ++p) {
+        kernels().store_kv(cache.layer, cache.pages[static_cast<std::size_t>(p / s.block)], 0,
+                           p % s.block, nan.data(), nan.data());
+      }
+      // Pages past the row's own are not even looked up.
+      cache.pages.resize(static_cast<std::size_t>(position / s.block + 1));
+      cache.pages.shrink_to_fit();
+      ASSERT_TRUE(same_bits(full, attend(kernels(), cache, q, position, 1, 1, 0))) << position;
+    }
+  }
+}
+
+// A NaN stored at a position is seen by the rows from it on, and by no earlier row of the same
+// call.
+TEST_P(Attention, NanReachesOnlyRowsThatSeeIt) {
+  for (const ComputeDType dtype : kBoth) {
+    const Shape s{90, 16, 64, 2, dtype, 1};
+    Cache cache(kernels(), s);
+    const std::vector<float> q = queries(s);
+    const OutputRow clean = attend(kernels(), cache, q, 0, s.context, s.context, 0);
+    const std::int64_t bad = 70;
+    std::vector<float> value(static_cast<std::size_t>(s.head_dim),
+                             std::numeric_limits<float>::infinity());
+    value[3] = std::numeric_limits<float>::quiet_NaN();
+    kernels().store_kv(cache.layer, cache.pages[bad / 16], 0, bad % 16,
+                       cache.keys.data() + bad * s.head_dim, value.data());
+    const OutputRow out = attend(kernels(), cache, q, 0, s.context, s.context, 0);
+    const std::int64_t width = s.group * s.head_dim;
+    for (std::int64_t i = 0; i < s.context * width; ++i) {
+      if (i / width < bad) {
+        ASSERT_EQ(out[i], clean[i]) << "row " << i / width;
+      } else {
+        ASSERT_FALSE(std::isfinite(out[i])) << "row " << i / width;
+      }
+    }
+    // Keys of all kinds must at least come back.
+    value.assign(value.size(), -std::numeric_limits<float>::infinity());
+    kernels().store_kv(cache.layer, cache.pages[0], 0, 0, value.data(), value.data());
+    attend(kernels(), cache, q, 0, s.context, s.context, 0);
+  }
+}
+
+// Large scores, as trained models have on their first token: the weights must not overflow.
+TEST_P(Attention, LargeScores) {
+  for (const ComputeDType dtype : kBoth) {
+    const Shape s{200, 16, 64, 2, dtype};
+    const Cache cache(kernels(), s);
+    std::vector<float> q = queries(s);
+    for (float& v : q) v *= 100.0F;
+    const OutputRow out = attend(kernels(), cache, q, 0, s.context, 50);
+    for (const std::int64_t p : {0, 64, 199}) {
+      const std::vector<double> expected = truth(cache, q, p, 1);
+      for (std::int64_t d = 0; d < s.head_dim; ++d) {
+        const double e = expected[static_cast<std::size_t>(d)];
+        // Scores of some thousands in f32 have errors of 1e-4, and so have the weights.
+        ASSERT_NEAR(out[(p * s.group + 1) * s.head_dim + d], e,
+                    rounding(dtype) * std::abs(e) + 2e-3);
+      }
+    }
+  }
+}
+
+TEST_P(Attention, LongContext) {
+  const Shape s{20000, 64, 64, 2, ComputeDType::kBf16, 1};
+  const Cache cache(kernels(), s, 9);
+  const std::vector<float> q = queries(s);
+  const std::int64_t first = s.context - 3;
+  const OutputRow out = attend(kernels(), cache, q, first, 3, 3, 0);
+  for (std::int64_t r = 0; r < 3; ++r) {
+    const std::vector<double> expected = truth(cache, q, first + r, 0, 0);
+    for (std::int64_t d = 0; d < s.head_dim; ++d) {
+      const double e = expected[static_cast<std::size_t>(d)];
+      ASSERT_NEAR(out[r * s.group * s.head_dim + d], e, kBf16Half * std::abs(e) + 4e-6);
+    }
+  }
+}
+
+TEST_P(Attention, ThreadsDoNotShow) {
+  const Shape s{260, 16, 64, 3, ComputeDType::kBf16};
+  const Cache cache(kernels(), s);
+  const std::vector<float> q = queries(s);
+  const OutputRow expected = attend(kernels(), cache, q, 0, s.context, s.context);
+  const std::int64_t width = s.group * s.head_dim;
+  for (const int threads : {2, 3}) {
+    ThreadTeam team(threads);
+    OutputRow out(s.dtype, s.context * width);
+    team.for_pieces(s.context, 7, [&](std::int64_t b, std::int64_t e) {
+      const OutputRow piece = attend(kernels(), cache, q, b, e - b, e - b);
+      std::copy(piece.bf16.begin(), piece.bf16.end(), out.bf16.begin() + b * width);
+    });
+    ASSERT_TRUE(same_bits(out, expected));
+  }
+}
+
+TG_FOR_EACH_TABLE(Attention);
+
+}  // namespace
+}  // namespace tg
