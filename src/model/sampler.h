@@ -1,6 +1,7 @@
 // What: the choice of the next token from one row of logits: a pure function.
-//   Order (vLLM's): allowed mask and bias, penalties, temperature, min-p, top-k, top-p, draw. Ties go to the lowest
-//   id; the draw is keyed by (seed, token index) and by nothing else, so slot, batch and clock do not show.
+//   Order (vLLM's): allowed mask and bias, penalties, temperature, min-p, top-k, top-p, draw. Ties
+//   go to the lowest id; the draw is keyed by (seed, token index) and by nothing else, so slot,
+//   batch and clock do not show.
 // Who owns: SamplerScratch belongs to the caller and is reused. Thread: one scratch per thread.
 #pragma once
 
@@ -14,7 +15,9 @@ namespace tg {
 
 struct SampledToken {
   TokenId token = 0;
-  float logprob = 0.0F;           // of `token`, under the logits after mask, bias and penalties, at temperature 1
+  // Of `token`, under the logits after mask, bias and penalties, at temperature 1. 0 when
+  // top_logprobs is -1; -inf (in any case) when no id was allowed.
+  float logprob = 0.0F;
   std::vector<TokenLogprob> top;  // best first, ties by id; only when asked for
 };
 
@@ -23,15 +26,17 @@ struct Candidate {
   TokenId token;
 };
 
-// Buffers of vocabulary size, made once.
+// Buffers of at most vocabulary size; they grow once and are reused.
 struct SamplerScratch {
   std::vector<Candidate> candidates;
-  std::vector<double> probabilities;
-  std::vector<std::uint32_t> counts;
+  std::vector<double> probabilities;  // of the candidates, not normalised
+  std::vector<std::uint32_t> counts;  // [vocab], all zero between calls
+  std::vector<float> block_maxima;
 };
 
-// Chooses from `logits` ([vocab], changed in place by mask, bias and penalties). At least one id must
-// be allowed; when none is, the id 0 comes back with logprob -inf (the caller checks masks before).
+// Chooses from `logits` ([vocab], changed in place by mask, bias and penalties). At least one id
+// must be allowed; when none is, the id 0 comes back with logprob -inf (the caller checks masks
+// before).
 SampledToken sample(std::span<float> logits, const SamplingParams& params,
                     const SamplingContext& context, SamplerScratch& scratch);
 
