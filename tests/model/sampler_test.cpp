@@ -90,7 +90,7 @@ class SamplingGolden : public ::testing::Test {
       }
       c.border = entry.value("border_case", false);
       c.tie_dependent = entry.value("tie_dependent", false);
-      if (!c.tie_dependent && cut_between_equals(c)) {
+      if (!c.tie_dependent && !c.params.greedy() && cut_between_equals(c)) {
         c.tie_dependent = true;
         ++unmarked_ties_;
       }
@@ -256,7 +256,7 @@ TEST(Sampler, MaskLeavesOnlyAllowedIds) {
     seen.insert(got.token);
     ASSERT_EQ(got.top.size(), 5U);
     double mass = 0.0;
-    for (int k = 0; k < 3; ++k) mass += std::exp(static_cast<double>(got.top[k].logprob));
+    for (std::size_t k = 0; k < 3; ++k) mass += std::exp(static_cast<double>(got.top[k].logprob));
     EXPECT_NEAR(mass, 1.0, 1e-6);
     EXPECT_EQ(got.top[3].token, 0);  // forbidden ids fill up, lowest first
     EXPECT_EQ(got.top[3].logprob, kMinusInfinity);
@@ -311,8 +311,9 @@ TEST(Sampler, LogprobsOverTheWholeVocabularyAtTemperatureOne) {
   for (const float x : logits) sum += std::exp(static_cast<double>(x));
   std::vector<TokenId> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {
-    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+  std::sort(order.begin(), order.end(), [&](TokenId a, TokenId b) {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
   });
   SamplerScratch scratch;
   for (const std::int32_t n : {0, 1, 20, 157, 158, 4999, 5000}) {
