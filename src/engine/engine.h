@@ -2,7 +2,8 @@
 //   step(): cancellations, plan (scheduler.h), pages, one runner step, stop rules, events.
 //   A request's tokens depend on itself alone (ids, parameters, seed), never on its batch mates.
 // Who owns: the caller owns runner and sinks, which outlive the engine's use of them; the engine
-//   owns all request and page state. Thread: one thread calls everything here.
+//   owns all request and page state. An engine that goes away with requests in it sends no events.
+// Thread: one thread calls everything here.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
@@ -97,12 +99,15 @@ class Engine {
   Status check(const Request& request) const;
   void finish(Sequence& sequence, FinishReason reason, Error error = {});
   void drop_finished();
+  // The parts of step(), in their order.
   SchedulerState scheduler_state() const;
   void take_pages(const StepPlan& step_plan);
   void build_batch(const StepPlan& step_plan);
-  void build_asks(Sequence& sequence, const PlannedWork& work);
-  void deliver(StepResult& result);
-  void deliver_token(Sequence& sequence, const SampledToken& sampled, double now);
+  Status build_asks(Sequence& s, const PlannedWork& work);
+  void run_batch();
+  void count_step();
+  void deliver(Sequence& s, const PlannedWork& work, std::span<RowAnswer> answers, double now);
+  void deliver_token(Sequence& s, const SampledToken& sampled, double now);
 
   ModelRunner& runner_;
   EngineOptions options_;

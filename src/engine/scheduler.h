@@ -22,9 +22,10 @@ struct SchedulerLimits {
 
 struct ScheduledSequence {
   RequestId id = 0;
-  std::int64_t known = 0;   // tokens whose ids are known: prompt and sampled so far
-  std::int64_t cached = 0;  // of them, in the KV pages; < known
-  std::int64_t pages = 0;   // held
+  std::int64_t known = 0;    // tokens whose ids are known: prompt and sampled so far
+  std::int64_t cached = 0;   // of them, in the KV pages; < known
+  std::int64_t longest = 0;  // positions that it can have in the pages at the end of its life
+  std::int64_t pages = 0;    // held
   std::int32_t kv_domain = 0;
 
   std::int64_t remaining() const { return known - cached; }
@@ -59,7 +60,8 @@ struct StepPlan {
 };
 
 // The plan is empty only when nothing is waiting or running, given that every sequence alone fits
-// its domain: pages_for(known, block) <= pages of a domain, for all its life (checked at submit).
+// a domain: pages_for(longest, block) <= pages of each domain (checked at submit), known <=
+// longest.
 StepPlan plan(const SchedulerState& state);
 
 }  // namespace tg

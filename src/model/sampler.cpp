@@ -241,7 +241,8 @@ double log_sum_exp(std::span<const float> logits, float best_logit) {
 
 float logprob_of(float logit, double log_sum) {
   if (!(logit > kMinusInfinity)) return kMinusInfinity;
-  return static_cast<float>(std::min(0.0, finite_best(logit) - log_sum));
+  constexpr double kLowest = std::numeric_limits<float>::lowest();
+  return static_cast<float>(std::clamp(finite_best(logit) - log_sum, kLowest, 0.0));
 }
 
 // The best `n` (all, if the vocabulary is smaller), ties by id; forbidden ids come last with -inf.

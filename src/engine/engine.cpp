@@ -1,0 +1,454 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <utility>
+
+namespace tg {
+namespace {
+
+// More users than this per step is beyond what the page tables and row counts were sized for.
+constexpr std::int64_t kMostUsers = 256;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+bool contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+}  // namespace
+
+struct Engine::Sequence {
+  RequestId id = 0;
+  Request request;  // prompt_ids moved to tokens
+  TokenSink* sink = nullptr;
+  std::vector<TokenId> tokens;  // the prompt, then what was sampled
+  std::int64_t prompt_tokens = 0;
+  std::int64_t max_new = 0;
+
+  bool running = false;  // has its place in kv_domain
+  std::int32_t kv_domain = 0;
+  PageTable pages;
+  std::int64_t cached = 0;       // tokens whose keys and values are in the pages
+  std::int64_t ever_cached = 0;  // the most of `cached`: less is done again after a preemption
+
+  SamplingParams before_min;  // sampling, with the stop ids forbidden
+  std::vector<SampledToken> prompt_scores;
+  bool scores_delivered = false;
+  std::vector<RowAsk> asks;  // of the step in progress
+
+  bool cancelled = false;
+  bool finished = false;
+  std::int64_t preemptions = 0;
+  RequestTiming timing;
+
+  std::int64_t known() const { return static_cast<std::int64_t>(tokens.size()); }
+  std::int64_t sampled() const { return known() - prompt_tokens; }
+  std::span<const TokenId> prompt() const {
+    return std::span(tokens).first(static_cast<std::size_t>(prompt_tokens));
+  }
+  std::span<const TokenId> output() const {
+    return std::span(tokens).subspan(static_cast<std::size_t>(prompt_tokens));
+  }
+  bool stops_at(TokenId token) const {
+    return !request.ignore_eos && contains(request.stop_ids, token);
+  }
+  bool wants_scores() const { return request.score_prompt && !scores_delivered; }
+};
+
+// The step in progress, in the order of the StepBatch.
+struct Engine::Batch {
+  std::vector<PlannedWork> works;
+  std::vector<Sequence*> members;
+  std::vector<StepSequence> sequences;
+};
+
+Result<std::unique_ptr<Engine>> Engine::create(ModelRunner& runner, EngineOptions options) {
+  const KvCapacity capacity = runner.kv_capacity();
+  if (options.max_users < 1 || options.max_users > kMostUsers) {
+    return error(ErrorCode::kBadArgument, "{} users at once: 1..{} are possible", options.max_users,
+                 kMostUsers);
+  }
+  if (capacity.block < 1 || capacity.blocks < 1 || runner.kv_domains() < 1) {
+    return error(ErrorCode::kBadArgument,
+                 "a page pool of {} pages of {} positions in {} domains holds nothing",
+                 capacity.blocks, capacity.block, runner.kv_domains());
+  }
+  if (options.prefill_chunk < 0 || options.max_rows < 0) {
+    return error(ErrorCode::kBadArgument,
+                 "prefill chunk {} and rows per step {} must be 0 (no limit) or more",
+                 options.prefill_chunk, options.max_rows);
+  }
+  const std::int64_t rows =
+      options.max_rows > 0 ? std::min(options.max_rows, capacity.max_rows) : capacity.max_rows;
+  if (rows < options.max_users) {
+    return error(ErrorCode::kBadArgument,
+                 "{} users need {} rows in a step of decoding, but it has {}", options.max_users,
+                 options.max_users, rows);
+  }
+  options.max_rows = rows;
+  if (!options.clock) options.clock = steady_seconds;
+  return std::unique_ptr<Engine>(new Engine(runner, std::move(options)));
+}
+
+Engine::Engine(ModelRunner& runner, EngineOptions options)
+    : runner_(runner),
+      options_(std::move(options)),
+      capacity_(runner.kv_capacity()),
+      limits_{options_.max_users, options_.max_rows, options_.prefill_chunk, capacity_.block},
+      batch_(std::make_unique<Batch>()) {
+  for (std::int32_t domain = 0; domain < runner.kv_domains(); ++domain) {
+    std::optional<std::uint64_t> seed = options_.shuffle_pages;
+    if (seed) *seed += static_cast<std::uint64_t>(domain);
+    pools_.emplace_back(capacity_.blocks, seed);
+  }
+}
+
+Engine::~Engine() = default;
+
+std::int64_t Engine::max_tokens_per_request() const {
+  return std::min(runner_.max_context(), capacity_.blocks * capacity_.block + 1);
+}
+
+Status Engine::check(const Request& request) const {
+  const std::int64_t vocab = runner_.vocab();
+  const auto prompt = static_cast<std::int64_t>(request.prompt_ids.size());
+  if (prompt == 0) return error(ErrorCode::kBadArgument, "the prompt has no tokens");
+  for (std::int64_t i = 0; i < prompt; ++i) {
+    const TokenId id = request.prompt_ids[static_cast<std::size_t>(i)];
+    if (id < 0 || id >= vocab) {
+      return error(ErrorCode::kBadArgument, "prompt token {} is {}: the vocabulary's ids are 0..{}",
+                   i, id, vocab - 1);
+    }
+  }
+  TG_RETURN_IF_ERROR(validate(request.sampling, vocab));
+  if (request.prompt_top_n < 0 || request.prompt_top_n > vocab) {
+    return error(ErrorCode::kBadArgument, "prompt_top_n {} is not in 0..{}", request.prompt_top_n,
+                 vocab);
+  }
+  const std::int64_t context = runner_.max_context();
+  const std::int64_t places = capacity_.blocks * capacity_.block;
+  if (prompt > context || pages_for(prompt, capacity_.block) > capacity_.blocks) {
+    return error(ErrorCode::kOutOfCapacity,
+                 "a prompt of {} tokens: the context holds {}, the page pool {} ({} pages of {})",
+                 prompt, context, places, capacity_.blocks, capacity_.block);
+  }
+  if (!request.max_new_tokens) {
+    if (prompt >= max_tokens_per_request()) {
+      return error(ErrorCode::kOutOfCapacity,
+                   "a prompt of {} tokens leaves no room to answer: context and page pool hold {}",
+                   prompt, max_tokens_per_request());
+    }
+    return {};
+  }
+  const std::int64_t max_new = *request.max_new_tokens;
+  if (max_new < 0 || request.min_new_tokens < 0 || request.min_new_tokens > max_new) {
+    return error(ErrorCode::kBadArgument,
+                 "min_new_tokens {} and max_new_tokens {}: 0 <= min <= max must hold",
+                 request.min_new_tokens, max_new);
+  }
+  if (max_new > context - prompt) {
+    return error(ErrorCode::kOutOfCapacity,
+                 "a prompt of {} and {} new tokens are more than the context of {}", prompt,
+                 max_new, context);
+  }
+  // The last sampled token is never run, so it needs no place.
+  const std::int64_t positions = prompt + std::max<std::int64_t>(max_new - 1, 0);
+  const std::int64_t pages = pages_for(positions, capacity_.block);
+  if (pages > capacity_.blocks) {
+    return error(ErrorCode::kOutOfCapacity,
+                 "a prompt of {} and {} new tokens need {} pages of {} positions: the whole pool "
+                 "has {} pages, {} positions",
+                 prompt, max_new, pages, capacity_.block, capacity_.blocks, places);
+  }
+  return {};
+}
+
+Result<RequestId> Engine::submit(Request request, TokenSink* sink) {
+  TG_CHECK(sink != nullptr);
+  const Status status = check(request);
+  if (!status) {
+    ++stats_.refused;
+    return tl::unexpected<Error>(status.error());
+  }
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = ++last_id_;
+  sequence->sink = sink;
+  sequence->tokens = std::move(request.prompt_ids);
+  sequence->prompt_tokens = sequence->known();
+  sequence->max_new =
+      request.max_new_tokens.value_or(max_tokens_per_request() - sequence->prompt_tokens);
+  sequence->request = std::move(request);
+  if (sequence->request.min_new_tokens > 0 && !sequence->request.ignore_eos) {
+    sequence->before_min = sequence->request.sampling;
+    for (const TokenId id : sequence->request.stop_ids) {
+      sequence->before_min.logit_bias.emplace_back(id, kMinusInfinity);
+    }
+  }
+  sequence->timing.submitted_s = options_.clock();
+  ++stats_.submitted;
+  sequences_.emplace(last_id_, std::move(sequence));
+  return last_id_;
+}
+
+bool Engine::cancel(RequestId id) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end() || found->second->finished) return false;
+  found->second->cancelled = true;
+  return true;
+}
+
+void Engine::finish(Sequence& sequence, FinishReason reason, Error error) {
+  if (sequence.finished) return;
+  sequence.finished = true;
+  pools_[static_cast<std::size_t>(sequence.kv_domain)].release(sequence.pages);
+  sequence.timing.finished_s = options_.clock();
+  ++stats_.finished;
+  const FinishEvent event{sequence.id,        reason,
+                          std::move(error),   sequence.prompt_tokens,
+                          sequence.sampled(), sequence.preemptions,
+                          sequence.timing};
+  sequence.sink->on_finish(event);  // the last use of the sink: it may be gone afterwards
+}
+
+void Engine::drop_finished() {
+  std::erase_if(sequences_, [](const auto& entry) { return entry.second->finished; });
+}
+
+bool Engine::step() {
+  TG_CHECK(!in_step_);  // a sink called step()
+  in_step_ = true;
+  last_step_ = StepReport{};
+  last_step_.started_s = options_.clock();
+  for (auto& [id, sequence] : sequences_) {
+    if (sequence->cancelled) finish(*sequence, FinishReason::kCancelled);
+  }
+  drop_finished();
+  if (!sequences_.empty()) {
+    const StepPlan step_plan = plan(scheduler_state());
+    TG_CHECK(!step_plan.work.empty());
+    take_pages(step_plan);
+    build_batch(step_plan);
+    if (!batch_->sequences.empty()) run_batch();
+    drop_finished();
+  }
+  last_step_.total_s = options_.clock() - last_step_.started_s;
+  in_step_ = false;
+  return !sequences_.empty();
+}
+
+SchedulerState Engine::scheduler_state() const {
+  SchedulerState state;
+  state.limits = limits_;
+  for (const PagePool& pool : pools_) state.free_pages.push_back(pool.free_pages());
+  for (const auto& [id, sequence] : sequences_) {
+    const Sequence& s = *sequence;
+    // A plan never looks further into the queue than there are users.
+    if (!s.running && static_cast<std::int64_t>(state.waiting.size()) >= limits_.max_users) {
+      continue;
+    }
+    ScheduledSequence scheduled;
+    scheduled.id = id;
+    scheduled.known = s.known();
+    scheduled.cached = s.cached;
+    scheduled.longest = s.prompt_tokens + std::max<std::int64_t>(s.max_new - 1, 0);
+    scheduled.pages = static_cast<std::int64_t>(s.pages.size());
+    scheduled.kv_domain = s.kv_domain;
+    (s.running ? state.running : state.waiting).push_back(scheduled);
+  }
+  return state;
+}
+
+void Engine::take_pages(const StepPlan& step_plan) {
+  for (const RequestId id : step_plan.preempted) {
+    Sequence& s = *sequences_.at(id);
+    pools_[static_cast<std::size_t>(s.kv_domain)].release(s.pages);
+    s.running = false;
+    s.cached = 0;
+    ++s.preemptions;
+    ++stats_.preemptions;
+  }
+  for (const PlannedWork& work : step_plan.work) {
+    Sequence& s = *sequences_.at(work.id);
+    if (work.admitted) {
+      s.running = true;
+      s.kv_domain = work.kv_domain;
+    }
+    PagePool& pool = pools_[static_cast<std::size_t>(s.kv_domain)];
+    TG_CHECK(pool.allocate(work.new_pages, s.pages));
+  }
+}
+
+void Engine::build_batch(const StepPlan& step_plan) {
+  batch_->works.clear();
+  batch_->members.clear();
+  batch_->sequences.clear();
+  for (const PlannedWork& work : step_plan.work) {
+    Sequence& s = *sequences_.at(work.id);
+    const Status status = build_asks(s, work);
+    if (!status) {  // the request's own mask failed
+      finish(s, FinishReason::kError, status.error());
+      continue;
+    }
+    if (s.timing.started_s == 0.0) s.timing.started_s = last_step_.started_s;
+    StepSequence step_sequence;
+    step_sequence.tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(s.cached),
+                                                       static_cast<std::size_t>(work.rows));
+    step_sequence.first_position = s.cached;
+    step_sequence.pages = s.pages;
+    step_sequence.kv_domain = s.kv_domain;
+    step_sequence.asks = s.asks;
+    batch_->works.push_back(work);
+    batch_->members.push_back(&s);
+    batch_->sequences.push_back(step_sequence);
+  }
+}
+
+Status Engine::build_asks(Sequence& s, const PlannedWork& work) {
+  s.asks.clear();
+  if (s.wants_scores()) {
+    // A row that was scored before a preemption is not scored again.
+    const auto scored = static_cast<std::int64_t>(s.prompt_scores.size());
+    const std::int64_t end = std::min(s.cached + work.rows, s.prompt_tokens - 1);
+    for (std::int64_t position = std::max(s.cached, scored); position < end; ++position) {
+      RowAsk ask;
+      ask.kind = RowAsk::Kind::kScore;
+      ask.row = position - s.cached;
+      ask.next = s.tokens[static_cast<std::size_t>(position + 1)];
+      ask.top_n = s.request.prompt_top_n;
+      s.asks.push_back(ask);
+    }
+  }
+  if (!work.reaches_end || s.max_new == 0) return {};
+  RowAsk ask;
+  ask.kind = RowAsk::Kind::kSample;
+  ask.row = work.rows - 1;
+  const bool before_min = s.sampled() < s.request.min_new_tokens && !s.request.ignore_eos;
+  ask.params = before_min ? &s.before_min : &s.request.sampling;
+  ask.context.prompt = s.prompt();
+  ask.context.output = s.output();
+  ask.context.token_index = static_cast<std::uint64_t>(s.sampled());
+  if (s.request.mask != nullptr) {
+    TG_ASSIGN(ask.context.allowed, s.request.mask->allowed_after(s.output()));
+  }
+  s.asks.push_back(ask);
+  return {};
+}
+
+void Engine::run_batch() {
+  const double before = options_.clock();
+  Result<StepResult> result = runner_.step(StepBatch{batch_->sequences});
+  const double now = options_.clock();
+  last_step_.runner_s = now - before;
+  count_step();
+  std::size_t asked = 0;
+  for (const Sequence* s : batch_->members) asked += s->asks.size();
+  if (result && result->answers.size() != asked) {
+    result = error(ErrorCode::kInternal, "the runner gave {} answers to {} questions",
+                   result->answers.size(), asked);
+  }
+  if (!result) {
+    for (Sequence* s : batch_->members) finish(*s, FinishReason::kError, result.error());
+    return;
+  }
+  std::size_t next_answer = 0;
+  for (std::size_t i = 0; i < batch_->members.size(); ++i) {
+    Sequence& s = *batch_->members[i];
+    s.cached += batch_->works[i].rows;
+    s.ever_cached = std::max(s.ever_cached, s.cached);
+    const std::span<RowAnswer> answers =
+        std::span(result->answers).subspan(next_answer, s.asks.size());
+    next_answer += s.asks.size();
+    deliver(s, batch_->works[i], answers, now);
+  }
+}
+
+void Engine::count_step() {
+  ++stats_.steps;
+  for (std::size_t i = 0; i < batch_->members.size(); ++i) {
+    const Sequence& s = *batch_->members[i];
+    const std::int64_t rows = batch_->works[i].rows;
+    (batch_->works[i].decoding ? last_step_.decode_rows : last_step_.prefill_rows) += rows;
+    stats_.recomputed_rows += std::clamp<std::int64_t>(s.ever_cached - s.cached, 0, rows);
+  }
+  stats_.decode_rows += last_step_.decode_rows;
+  stats_.prefill_rows += last_step_.prefill_rows;
+  stats_.rows += last_step_.decode_rows + last_step_.prefill_rows;
+}
+
+void Engine::deliver(Sequence& s, const PlannedWork& work, std::span<RowAnswer> answers,
+                     double now) {
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (s.asks[i].kind == RowAsk::Kind::kScore) {
+      s.prompt_scores.push_back(std::move(answers[i].token));
+    }
+  }
+  if (!work.reaches_end) return;
+  if (s.wants_scores()) {
+    s.scores_delivered = true;
+    s.sink->on_prompt_scores(s.id, std::move(s.prompt_scores));
+  }
+  if (s.max_new == 0) {
+    finish(s, FinishReason::kLength);
+  } else {
+    deliver_token(s, answers.back().token, now);
+  }
+}
+
+void Engine::deliver_token(Sequence& s, const SampledToken& sampled, double now) {
+  if (sampled.logprob == kMinusInfinity) {  // the sampler's sign that nothing could be chosen
+    finish(s, FinishReason::kError,
+           Error{ErrorCode::kBadArgument,
+                 fmt::format("mask and bias leave no token to choose after {} tokens", s.sampled()),
+                 {}});
+    return;
+  }
+  if (sampled.token < 0 || sampled.token >= runner_.vocab()) {
+    finish(s, FinishReason::kError,
+           Error{ErrorCode::kInternal,
+                 fmt::format("the runner chose token {} of a vocabulary of {}", sampled.token,
+                             runner_.vocab()),
+                 {}});
+    return;
+  }
+  const std::int64_t index = s.sampled();
+  s.tokens.push_back(sampled.token);
+  s.timing.token_times_s.push_back(now);
+  ++stats_.sampled_tokens;
+  ++last_step_.sampled_tokens;
+  const bool is_stop_id = s.stops_at(sampled.token);
+  const bool last = is_stop_id || s.sampled() == s.max_new;
+  const bool go_on = s.sink->on_token({s.id, index, sampled, is_stop_id, last, now});
+  if (is_stop_id || !go_on) {
+    finish(s, FinishReason::kStop);
+  } else if (last) {
+    finish(s, FinishReason::kLength);
+  }
+}
+
+std::int64_t Engine::running() const {
+  return std::count_if(sequences_.begin(), sequences_.end(),
+                       [](const auto& entry) { return entry.second->running; });
+}
+
+std::int64_t Engine::waiting() const {
+  return static_cast<std::int64_t>(sequences_.size()) - running();
+}
+
+std::int64_t Engine::free_pages() const {
+  std::int64_t sum = 0;
+  for (const PagePool& pool : pools_) sum += pool.free_pages();
+  return sum;
+}
+
+std::int64_t Engine::total_pages() const {
+  std::int64_t sum = 0;
+  for (const PagePool& pool : pools_) sum += pool.size();
+  return sum;
+}
+
+}  // namespace tg
