@@ -54,9 +54,9 @@ struct PlannedWork {
 };
 
 struct StepPlan {
-  std::vector<RequestId>
-      preempted;                  // give their pages back before `work` takes any; then they wait
-  std::vector<PlannedWork> work;  // decodes, then prefills; each by id
+  // Give their pages back before `work` takes any; then they wait again.
+  std::vector<RequestId> preempted;
+  std::vector<PlannedWork> work;  // decodes, running prefills, the admitted: each by id
 };
 
 // The plan is empty only when nothing is waiting or running, given that every sequence alone fits
