@@ -26,8 +26,8 @@ struct EngineOptions {
   std::int64_t max_users = 32;       // 1..256 requests in flight; more wait in the queue
   std::int64_t max_rows = 0;         // rows of a step; 0: as many as the runner takes
   std::int64_t prefill_chunk = 512;  // prompt rows of one user in a step; 0: no limit but max_rows
-  std::optional<std::uint64_t> shuffle_pages;  // seed: hand out pages in a random order
-  std::function<double()> clock;               // seconds, never decreasing; empty: the steady clock
+  std::optional<std::uint64_t> shuffle_pages = {};  // seed: hand out pages in a random order
+  std::function<double()> clock = {};  // seconds, never decreasing; empty: the steady clock
 };
 
 struct EngineStats {
