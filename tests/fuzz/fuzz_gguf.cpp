@@ -1,6 +1,6 @@
 // libFuzzer: any bytes as a GGUF file: the header, the tokenizer, and (when it is a Llama) rows of
 // every tensor. Needs no corpus: an input that is no GGUF file is replaced by a small whole model,
-// from which the mutations then go out. Run with -max_len=16384 (the model has some 5,000 bytes).
+// from which the mutations then go out. The model takes some 5,000 bytes, so -max_len must be more.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "checkpoint/gguf_builder.h"
+#include "../checkpoint/gguf_builder.h"
 #include "checkpoint/gguf_source.h"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
