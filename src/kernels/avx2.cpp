@@ -15,26 +15,22 @@ using avx2::widen_odd;
 
 // ---------------------------------------------------------------- matmul
 
-// Pairs of k per visit of a tile: a panel's part is 32 KiB, and a tile's rows as f32 12 KiB.
-constexpr std::int64_t kTilePairs = 256;
-constexpr std::int64_t kTileRows = 6;
 constexpr std::int64_t kHalf = 16;  // outputs of half a panel
 
 // R rows x V vectors of 8 outputs, from output `column` of the panel on.
 template <int R, int V>
-TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column, const Bf16* w,
-                          float* sums_out, std::int64_t sums_stride) {
+TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column) {
   __m256 sums[R][V];
   TG_UNROLL
   for (int r = 0; r < R; ++r) {
     TG_UNROLL
     for (int v = 0; v < V; ++v) {
-      sums[r][v] = t.first ? _mm256_setzero_ps()
-                           : _mm256_load_ps(sums_out + r * sums_stride + column + 8 * v);
+      sums[r][v] =
+          t.first ? _mm256_setzero_ps() : _mm256_load_ps(t.sums + r * kSumsStride + column + 8 * v);
     }
   }
   const float* x = t.x;
-  w += 2 * column;
+  const Bf16* w = t.w + 2 * column;
   for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, w += 2 * kPanelWidth) {
     __m256 operands[V];
     TG_UNROLL
@@ -43,7 +39,7 @@ TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column, const
     }
     TG_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m256 input = _mm256_broadcast_ss(x + r * t.ldx);
+      const __m256 input = _mm256_broadcast_ss(x + r * kTileStride);
       TG_UNROLL
       for (int v = 0; v < V; ++v) sums[r][v] = _mm256_fmadd_ps(input, operands[v], sums[r][v]);
     }
@@ -53,7 +49,7 @@ TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column, const
     }
     TG_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m256 input = _mm256_broadcast_ss(x + r * t.ldx + 1);
+      const __m256 input = _mm256_broadcast_ss(x + r * kTileStride + 1);
       TG_UNROLL
       for (int v = 0; v < V; ++v) sums[r][v] = _mm256_fmadd_ps(input, operands[v], sums[r][v]);
     }
@@ -62,7 +58,7 @@ TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column, const
   for (int r = 0; r < R; ++r) {
     TG_UNROLL
     for (int v = 0; v < V; ++v) {
-      _mm256_store_ps(sums_out + r * sums_stride + column + 8 * v, sums[r][v]);
+      _mm256_store_ps(t.sums + r * kSumsStride + column + 8 * v, sums[r][v]);
     }
   }
 }
@@ -71,42 +67,33 @@ TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column, const
 template <int R>
 void tile_rows(const MatmulTile<float>& t) {
   if constexpr (R <= 2) {
-    tile_columns<R, 4>(t, 0, t.w, t.sums, kPanelWidth);
+    tile_columns<R, 4>(t, 0);
   } else {
-    tile_columns<R, 2>(t, 0, t.w, t.sums, kPanelWidth);
-    tile_columns<R, 2>(t, kHalf, t.w, t.sums, kPanelWidth);
+    tile_columns<R, 2>(t, 0);
+    tile_columns<R, 2>(t, kHalf);
   }
 }
 
-TG_AVX2 void widen_rows(const MatmulTile<Bf16>& t, std::int64_t rows, float* out) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t i = 0; i < 2 * t.pairs; i += 8) {
-      _mm256_store_ps(out + r * 2 * kTilePairs + i,
-                      load_first(t.x + r * t.ldx + i, 2 * t.pairs - i));
-    }
-  }
-}
-
+// Both products multiply in f32: rows of bf16 are widened once per tile.
 struct Matmul {
-  // 6 rows x 2 vectors = 12 sums + 2 weights + 1 broadcast = 15 of 16 registers.
-  static constexpr std::int64_t kRows = kTileRows;
-  static constexpr std::int64_t kPairs = kTilePairs;
+  using Input = float;
+  // 6 rows x 2 vectors = 12 sums + 2 widened weights + 1 broadcast = 15 of 16 registers.
+  static constexpr std::int64_t kRows = 6;
 
   static std::int64_t panels_for(std::int64_t) { return 1; }
+
+  template <typename X>
+  TG_AVX2 static void copy_row(const X* x, std::int64_t count, float* out) {
+    for (std::int64_t i = 0; i < count; i += 8) {
+      _mm256_store_ps(out + i, load_first(x + i, count - i));
+    }
+  }
 
   static void tile(std::int64_t rows, std::int64_t, const MatmulTile<float>& t) {
     using Function = void (*)(const MatmulTile<float>&);
     static constexpr Function kTiles[] = {tile_rows<1>, tile_rows<2>, tile_rows<3>,
                                           tile_rows<4>, tile_rows<5>, tile_rows<6>};
     kTiles[rows - 1](t);
-  }
-
-  // Widens the tile's rows once, so that the inner loop is that of f32.
-  static void tile(std::int64_t rows, std::int64_t panels, const MatmulTile<Bf16>& t) {
-    alignas(64) float x[kTileRows * 2 * kTilePairs];
-    widen_rows(t, rows, x);
-    tile(rows, panels,
-         MatmulTile<float>{x, 2 * kTilePairs, t.w, t.panel_stride, t.pairs, t.sums, t.first});
   }
 };
 

@@ -1,17 +1,11 @@
 // The table of CPUs with AVX-512 F, BW, VL and DQ: bf16 is widened by shifts and multiplied in f32.
 #include "kernels/avx512.h"
 
-#include <type_traits>
-
 #include "kernels/avx512_attention.h"
 #include "kernels/matmul_walk.h"
 
 namespace tg {
 namespace {
-
-// Pairs of k per visit of a tile: a panel's part is 32 KiB, and a tile's rows as f32 24 KiB.
-constexpr std::int64_t kTilePairs = 256;
-constexpr std::int64_t kTileRows = 12;
 
 template <int R, int P>
 TG_AVX512 void tile_f32(const MatmulTile<float>& t) {
@@ -20,7 +14,8 @@ TG_AVX512 void tile_f32(const MatmulTile<float>& t) {
   for (int r = 0; r < R; ++r) {
     TG_UNROLL
     for (int v = 0; v < 2 * P; ++v) {
-      sums[r][v] = t.first ? _mm512_setzero_ps() : _mm512_load_ps(t.sums + (r * 2 * P + v) * 16);
+      sums[r][v] =
+          t.first ? _mm512_setzero_ps() : _mm512_load_ps(t.sums + r * kSumsStride + 16 * v);
     }
   }
   const float* x = t.x;
@@ -35,7 +30,7 @@ TG_AVX512 void tile_f32(const MatmulTile<float>& t) {
     }
     TG_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m512 input = _mm512_set1_ps(x[r * t.ldx]);
+      const __m512 input = _mm512_set1_ps(x[r * kTileStride]);
       TG_UNROLL
       for (int v = 0; v < 2 * P; ++v) sums[r][v] = _mm512_fmadd_ps(input, operands[v], sums[r][v]);
     }
@@ -43,7 +38,7 @@ TG_AVX512 void tile_f32(const MatmulTile<float>& t) {
     for (int v = 0; v < 2 * P; ++v) operands[v] = avx512::widen_odd(weights[v]);
     TG_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m512 input = _mm512_set1_ps(x[r * t.ldx + 1]);
+      const __m512 input = _mm512_set1_ps(x[r * kTileStride + 1]);
       TG_UNROLL
       for (int v = 0; v < 2 * P; ++v) sums[r][v] = _mm512_fmadd_ps(input, operands[v], sums[r][v]);
     }
@@ -51,26 +46,25 @@ TG_AVX512 void tile_f32(const MatmulTile<float>& t) {
   TG_UNROLL
   for (int r = 0; r < R; ++r) {
     TG_UNROLL
-    for (int v = 0; v < 2 * P; ++v) _mm512_store_ps(t.sums + (r * 2 * P + v) * 16, sums[r][v]);
+    for (int v = 0; v < 2 * P; ++v) _mm512_store_ps(t.sums + r * kSumsStride + 16 * v, sums[r][v]);
   }
 }
 
-// Widens the tile's rows once, so that the inner loop is that of f32.
-TG_AVX512 void widen_rows(const MatmulTile<Bf16>& t, std::int64_t rows, float* out) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t i = 0; i < 2 * t.pairs; i += 16) {
-      const __mmask16 mask = avx512::first_lanes(2 * t.pairs - i);
-      _mm512_store_ps(out + r * 2 * kTilePairs + i, avx512::load_masked(t.x + r * t.ldx + i, mask));
+// Both products multiply in f32: rows of bf16 are widened once per tile.
+struct Matmul {
+  using Input = float;
+  // 12 rows x 2 vectors = 24 sums + 2 widened weights + 1 broadcast = 27 of 32 registers.
+  static constexpr std::int64_t kRows = 12;
+
+  // Few rows leave registers free for more panels: more loads in flight, more chains side by side.
+  static std::int64_t panels_for(std::int64_t rows) { return rows <= 2 ? 4 : rows <= 6 ? 2 : 1; }
+
+  template <typename X>
+  TG_AVX512 static void copy_row(const X* x, std::int64_t count, float* out) {
+    for (std::int64_t i = 0; i < count; i += 16) {
+      _mm512_store_ps(out + i, avx512::load_masked(x + i, avx512::first_lanes(count - i)));
     }
   }
-}
-
-template <typename X>
-struct Matmul {
-  static constexpr std::int64_t kRows = kTileRows;
-  static constexpr std::int64_t kPairs = kTilePairs;
-
-  static std::int64_t panels_for(std::int64_t rows) { return rows <= 2 ? 4 : rows <= 6 ? 2 : 1; }
 
   static void tile(std::int64_t rows, std::int64_t panels, const MatmulTile<float>& t) {
     using Function = void (*)(const MatmulTile<float>&);
@@ -81,13 +75,6 @@ struct Matmul {
     static constexpr Function kMorePanels[] = {tile_f32<1, 4>, tile_f32<2, 4>, tile_f32<3, 2>,
                                                tile_f32<4, 2>, tile_f32<5, 2>, tile_f32<6, 2>};
     (panels == 1 ? kOnePanel : kMorePanels)[rows - 1](t);
-  }
-
-  static void tile(std::int64_t rows, std::int64_t panels, const MatmulTile<Bf16>& t) {
-    alignas(64) float x[kTileRows * 2 * kTilePairs];
-    widen_rows(t, rows, x);
-    tile(rows, panels,
-         MatmulTile<float>{x, 2 * kTilePairs, t.w, t.panel_stride, t.pairs, t.sums, t.first});
   }
 };
 
@@ -102,7 +89,7 @@ void attention(const AttentionArgs& args) {
 }  // namespace
 
 void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
-  walk_matmul<Matmul<float>, float>(args, panel_begin, panel_end);
+  walk_matmul<Matmul, float>(args, panel_begin, panel_end);
 }
 
 void attention_f32_avx512(const AttentionArgs& args) {
@@ -110,7 +97,7 @@ void attention_f32_avx512(const AttentionArgs& args) {
 }
 
 constinit const KernelTable kAvx512Kernels = {
-    "avx512",           walk_matmul<Matmul<Bf16>, Bf16>,
+    "avx512",           walk_matmul<Matmul, Bf16>,
     matmul_f32_avx512,  rms_norm_avx512,
     rope_avx512,        swiglu_avx512,
     store_kv_portable,  attention,

@@ -26,7 +26,8 @@ TG_AVX512BF16 void tile(const MatmulTile<Bf16>& t) {
   for (int r = 0; r < R; ++r) {
     TG_UNROLL
     for (int v = 0; v < 2 * P; ++v) {
-      sums[r][v] = t.first ? _mm512_setzero_ps() : _mm512_load_ps(t.sums + (r * 2 * P + v) * 16);
+      sums[r][v] =
+          t.first ? _mm512_setzero_ps() : _mm512_load_ps(t.sums + r * kSumsStride + 16 * v);
     }
   }
   const Bf16* x = t.x;
@@ -39,7 +40,7 @@ TG_AVX512BF16 void tile(const MatmulTile<Bf16>& t) {
     }
     TG_UNROLL
     for (int r = 0; r < R; ++r) {
-      const __m512i pair = broadcast_pair(x + r * t.ldx);
+      const __m512i pair = broadcast_pair(x + r * kTileStride);
       TG_UNROLL
       for (int v = 0; v < 2 * P; ++v) {
         sums[r][v] = _mm512_dpbf16_ps(sums[r][v], (__m512bh)weights[v], (__m512bh)pair);
@@ -49,19 +50,22 @@ TG_AVX512BF16 void tile(const MatmulTile<Bf16>& t) {
   TG_UNROLL
   for (int r = 0; r < R; ++r) {
     TG_UNROLL
-    for (int v = 0; v < 2 * P; ++v) _mm512_store_ps(t.sums + (r * 2 * P + v) * 16, sums[r][v]);
+    for (int v = 0; v < 2 * P; ++v) _mm512_store_ps(t.sums + r * kSumsStride + 16 * v, sums[r][v]);
   }
 }
 
 struct Matmul {
+  using Input = Bf16;
   // 12 rows x 2 vectors = 24 sums + 2 weights + 1 broadcast = 27 of 32 registers.
   static constexpr std::int64_t kRows = 12;
-  // 128 KiB of a panel per visit: with a block of x it stays in the level-2 cache.
-  static constexpr std::int64_t kPairs = 1024;
 
   // Few rows leave registers free for more panels, hence more loads in flight and longer chains
   // hidden.
   static std::int64_t panels_for(std::int64_t rows) { return rows <= 3 ? 4 : rows <= 6 ? 2 : 1; }
+
+  static void copy_row(const Bf16* x, std::int64_t count, Bf16* out) {
+    std::memcpy(out, x, static_cast<std::size_t>(count) * sizeof(Bf16));
+  }
 
   static void tile(std::int64_t rows, std::int64_t panels, const MatmulTile<Bf16>& t) {
     using Function = void (*)(const MatmulTile<Bf16>&);
