@@ -56,6 +56,19 @@ Result<Listing> list_directory(const std::string& path) {
   return listing;
 }
 
+// A large model may be split into NAME-00001-of-0000N.gguf files, which open_gguf joins from any
+// one.
+bool are_parts_of_one(const std::vector<std::string>& gguf) {
+  constexpr std::size_t kSuffix = std::string_view("-00001-of-00009.gguf").size();
+  for (const std::string& name : gguf) {
+    if (name.size() <= kSuffix || name.size() != gguf.front().size()) return false;
+    const std::size_t dash = name.size() - kSuffix;
+    const bool same_model = name.compare(0, dash + 1, gguf.front(), 0, dash + 1) == 0;
+    if (!same_model || name.compare(dash + 6, 4, "-of-") != 0) return false;
+  }
+  return true;
+}
+
 // What was looked for and what is there instead; the first few names are enough to see the mistake.
 tl::unexpected<Error> nothing_found(const std::string& path, const Listing& listing) {
   constexpr std::size_t kShown = 6;
@@ -86,13 +99,13 @@ Result<std::unique_ptr<TensorSource>> open_directory(const std::string& path,
     return error_at(ErrorCode::kNotFound, path + "/config.json",
                     "no such file, though there are .safetensors files");
   }
-  if (listing.gguf.size() > 1) {
+  if (listing.gguf.size() > 1 && !are_parts_of_one(listing.gguf)) {
     return error_at(
         ErrorCode::kBadArgument, path,
         fmt::format("{} .gguf files, among them {} and {}; name the one to open",
                     listing.gguf.size(), printable(listing.gguf[0]), printable(listing.gguf[1])));
   }
-  if (listing.gguf.size() == 1) return open_gguf(path + "/" + listing.gguf[0], options);
+  if (!listing.gguf.empty()) return open_gguf(path + "/" + listing.gguf[0], options);
   return nothing_found(path, listing);
 }
 

@@ -197,6 +197,15 @@ TEST(OpenCheckpoint, OpensTheOnlyGgufFile) {
   EXPECT_EQ(test::refusal(odd).find("not a checkpoint that"), std::string::npos);
 }
 
+TEST(OpenCheckpoint, OpensASplitGgufModel) {
+  const test::TempDirectory directory;
+  directory.write("m-00002-of-00002.gguf", "GGUF but not more");
+  directory.write("m-00001-of-00002.gguf", "GGUF but not more");
+  expect_refused(directory.path(), "/m-00001-of-00002.gguf");
+  directory.write("n-00001-of-00002.gguf", "GGUF but not more");
+  expect_refused(directory.path(), "3 .gguf files");
+}
+
 TEST(ExpectedTensors, ListAndShapes) {
   ModelConfig config = test::small_config();
   std::vector<TensorInfo> tensors = expected_tensors(config);

@@ -58,10 +58,12 @@ inline std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-// `value` as `width` little-endian bytes.
+// `value` as `width` little-endian bytes, zeros from the ninth on.
 inline std::string le(std::uint64_t value, int width) {
   std::string out;
-  for (int i = 0; i < width; ++i) out += static_cast<char>((value >> (8 * i)) & 0xff);
+  for (int i = 0; i < width; ++i) {
+    out += i < 8 ? static_cast<char>((value >> (8 * i)) & 0xff) : '\0';
+  }
   return out;
 }
 
