@@ -79,6 +79,7 @@ struct Matmul {
   using Input = float;
   // 6 rows x 2 vectors = 12 sums + 2 widened weights + 1 broadcast = 15 of 16 registers.
   static constexpr std::int64_t kRows = 6;
+  static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
   static std::int64_t panels_for(std::int64_t) { return 1; }
 

@@ -55,6 +55,7 @@ struct Matmul {
   using Input = float;
   // 12 rows x 2 vectors = 24 sums + 2 widened weights + 1 broadcast = 27 of 32 registers.
   static constexpr std::int64_t kRows = 12;
+  static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
   // Few rows leave registers free for more panels: more loads in flight, more chains side by side.
   static std::int64_t panels_for(std::int64_t rows) { return rows <= 2 ? 4 : rows <= 6 ? 2 : 1; }
@@ -78,7 +79,13 @@ struct Matmul {
   }
 };
 
-void attention(const AttentionArgs& args) {
+}  // namespace
+
+void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  walk_matmul<Matmul, float>(args, panel_begin, panel_end);
+}
+
+void attention_avx512(const AttentionArgs& args) {
   if (args.kv.dtype == ComputeDType::kBf16) {
     walk_attention<avx512::Attention<Bf16>>(args);
   } else {
@@ -86,21 +93,11 @@ void attention(const AttentionArgs& args) {
   }
 }
 
-}  // namespace
-
-void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
-  walk_matmul<Matmul, float>(args, panel_begin, panel_end);
-}
-
-void attention_f32_avx512(const AttentionArgs& args) {
-  walk_attention<avx512::Attention<float>>(args);
-}
-
 constinit const KernelTable kAvx512Kernels = {
     "avx512",           walk_matmul<Matmul, Bf16>,
     matmul_f32_avx512,  rms_norm_avx512,
     rope_avx512,        swiglu_avx512,
-    store_kv_portable,  attention,
+    store_kv_portable,  attention_avx512,
     embedding_portable, softmax_numerators_avx512,
 };
 

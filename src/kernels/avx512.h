@@ -29,7 +29,7 @@
 namespace tg {
 
 void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
-void attention_f32_avx512(const AttentionArgs& args);
+void attention_avx512(const AttentionArgs& args);
 void rms_norm_avx512(const float* x, const float* weight, float eps, std::int64_t n,
                      ComputeDType dtype, void* out);
 void rope_avx512(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos,

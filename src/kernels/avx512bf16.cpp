@@ -58,6 +58,7 @@ struct Matmul {
   using Input = Bf16;
   // 12 rows x 2 vectors = 24 sums + 2 weights + 1 broadcast = 27 of 32 registers.
   static constexpr std::int64_t kRows = 12;
+  static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
   // Few rows leave registers free for more panels, hence more loads in flight and longer chains
   // hidden.
@@ -150,7 +151,7 @@ void attention(const AttentionArgs& args) {
   if (args.kv.dtype == ComputeDType::kBf16) {
     walk_attention<Bf16Attention>(args);
   } else {
-    attention_f32_avx512(args);
+    attention_avx512(args);
   }
 }
 

@@ -9,8 +9,12 @@ namespace {
 
 // The tables this CPU runs, fastest first; `count` of them.
 struct Available {
-  std::array<const KernelTable*, 4> tables{};
+  std::array<const KernelTable*, 5> tables{};
   std::size_t count = 0;
+
+  void add_if(bool possible, const KernelTable& table) {
+    if (possible) tables[count++] = &table;
+  }
 };
 
 Available look_at_cpu() {
@@ -19,11 +23,17 @@ Available look_at_cpu() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq");
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  // Measured per thread, GFLOP/s of vdpbf16ps and vfmadd: 230 and 117 on a Zen 4, but 120 and 245
+  // on an Intel CPU with AMX.
+  const bool bf16_is_fast = bf16 && !__builtin_cpu_is("intel");
   Available a;
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) a.tables[a.count++] = &kAvx512Bf16Kernels;
-  if (avx512) a.tables[a.count++] = &kAvx512Kernels;
-  if (avx2) a.tables[a.count++] = &kAvx2Kernels;
-  a.tables[a.count++] = &kReferenceKernels;
+  a.add_if(avx512 && enable_amx(), kAmxKernels);
+  a.add_if(bf16_is_fast, kAvx512Bf16Kernels);
+  a.add_if(avx512, kAvx512Kernels);
+  a.add_if(bf16 && !bf16_is_fast, kAvx512Bf16Kernels);
+  a.add_if(avx2, kAvx2Kernels);
+  a.add_if(true, kReferenceKernels);
   return a;
 }
 

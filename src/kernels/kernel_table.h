@@ -101,7 +101,8 @@ struct KernelTable {
 // Scratch for attention() with up to `rows` rows per call, in floats.
 std::int64_t attention_scratch_floats(std::int64_t rows, std::int64_t group, std::int64_t head_dim);
 
-// "avx512bf16", "avx512", "avx2", "reference": the ones this CPU can run, fastest first.
+// "amx", "avx512bf16", "avx512", "avx2", "reference": the ones this CPU can run, fastest first (the
+// order differs between makers). The first call asks Linux for AMX, if the CPU has it.
 std::span<const KernelTable* const> available_kernels();
 
 // The fastest ("" or "auto"), or the one named; an unknown or impossible name is kBadArgument with

@@ -38,10 +38,10 @@ inline constexpr std::int64_t kTilePairs = 256;
 // the level-1 cache.
 inline constexpr std::int64_t kTileStride = 2 * kTilePairs + 32;
 
-// Rows that share one visit of a panel group. Its first use waits for memory, which costs about as
-// much as the arithmetic of 30 rows; with 240 rows that is a small part (120 were 15 % slower), and
-// 240 rows of kTilePairs pairs (240 KiB of bf16) still stay in a level-2 cache.
-inline constexpr std::int64_t kRowGroup = 240;
+// Rows that share one visit of a panel group, for vectors. Its first use waits for memory, which
+// costs about as much as the arithmetic of 30 rows; with 240 rows that is a small part (120 were 15
+// % slower), and 240 rows of kTilePairs pairs (240 KiB of bf16) still stay in a level-2 cache.
+inline constexpr std::int64_t kVectorRowGroup = 240;
 
 // Adds finished sums to y, or puts them there; columns past the last output are dropped.
 inline void deliver_sums(const MatmulArgs& args, const float* sums, std::int64_t row,
@@ -58,20 +58,21 @@ inline void deliver_sums(const MatmulArgs& args, const float* sums, std::int64_t
   }
 }
 
-// Isa: Input = what its tile multiplies; kRows = most rows of a tile; panels_for(rows) = panels a
-// tile of so few rows takes at once, at most kPanelGroup; copy_row(x, count, Input* out);
-// tile(rows, panels, MatmulTile<Input>), where `panels` is panels_for(rows) or 1.
+// Isa: Input = what its tile multiplies; kRows = most rows of a tile; kRowGroup = most rows per
+// visit of a panel group; panels_for(rows) = panels a tile of so few rows takes at once, at most
+// kPanelGroup; copy_row(x, count, Input* out); tile(rows, panels, MatmulTile<Input>), where
+// `panels` is panels_for(rows) or 1.
 template <typename Isa, typename X>
 void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
   using Input = typename Isa::Input;
-  alignas(64) float sums[kRowGroup * kSumsStride];
+  alignas(64) float sums[Isa::kRowGroup * kSumsStride];
   alignas(64) Input inputs[Isa::kRows * kTileStride];
   const std::int64_t pairs = args.w.k_pairs();
   MatmulTile<Input> tile;
   tile.x = inputs;
   tile.panel_stride = pairs * kPanelWidth * 2;
   // Groups and tiles of nearly equal size: a rest of one row would cost as much as a full one.
-  const std::int64_t groups = (args.m + kRowGroup - 1) / kRowGroup;
+  const std::int64_t groups = (args.m + Isa::kRowGroup - 1) / Isa::kRowGroup;
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t row = args.m * g / groups;
     const std::int64_t rows = args.m * (g + 1) / groups - row;

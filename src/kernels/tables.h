@@ -16,6 +16,11 @@ extern const KernelTable kAvx2Kernels;        // needs AVX2, FMA
 extern const KernelTable kAvx512Kernels;      // needs AVX-512 F, BW, VL, DQ
 extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 besides
 
+extern const KernelTable kAmxKernels;  // needs AMX-TILE and AMX-BF16 besides kAvx512's
+
+// True if this CPU has AMX for bf16 and Linux lets this process use it; asks for that.
+bool enable_amx();
+
 // The KernelTable functions of the same names (reference.cpp).
 void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
                        std::int64_t offset_in_page, const float* key, const float* value);
