@@ -101,7 +101,6 @@ class Planner {
       if (preempted_[victim] || domain(state_.running[victim]) != domain(state_.running[i])) {
         continue;
       }
-      if (state_.running[victim].pages == 0) continue;
       preempt(victim);
       return true;
     }

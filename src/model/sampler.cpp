@@ -158,12 +158,13 @@ float nth_largest(std::span<const float> logits, std::int64_t n, SamplerScratch&
 
 // Keeps of `logits` what lies at or above `floor` and in the nucleus: best first, a token stays
 // while the mass of those before it is < top_p. Sorts only a prefix that is long enough; leaves it
-// in scratch.candidates by id. `mass` is the sum of all weights at or above `floor`.
-void keep_nucleus(std::span<const float> logits, double floor, double best, double temperature,
-                  double mass, double top_p, SamplerScratch& scratch) {
+// in scratch.candidates by id. `mass` is the sum of all weights at or above `floor`; `few_left`
+// says that top-k has made what lies above it short already.
+void keep_nucleus(std::span<const float> logits, double floor, bool few_left, double best,
+                  double temperature, double mass, double top_p, SamplerScratch& scratch) {
   const auto vocab = static_cast<std::int64_t>(logits.size());
   // Real text needs tens to hundreds of tokens for 0.9; flat distributions go on to the next size.
-  for (std::int64_t prefix = 1024;; prefix *= 8) {
+  for (std::int64_t prefix = few_left ? vocab : 1024;; prefix *= 8) {
     const bool whole = prefix >= vocab;
     const double at_least =
         whole ? floor : std::max(floor, static_cast<double>(nth_largest(logits, prefix, scratch)));
@@ -204,7 +205,7 @@ double keep(std::span<const float> logits, float best_logit, const SamplingParam
     for (const float logit : logits) {
       if (static_cast<double>(logit) >= floor) mass += weight(logit, best, temperature);
     }
-    keep_nucleus(logits, floor, best, temperature, mass, params.top_p, scratch);
+    keep_nucleus(logits, floor, top_k, best, temperature, mass, params.top_p, scratch);
   } else {
     collect(logits, floor, scratch);
   }

@@ -371,6 +371,32 @@ TEST(Engine, PromptScores) {
   }
 }
 
+TEST(Engine, PromptScoresSurviveAPreemptionInTheMiddle) {
+  // After 40 steps of one row for each, both have ten of the twenty pages and the younger gives
+  // way.
+  FakeRunner runner({.block = 4, .blocks = 20, .max_rows = 64});
+  auto engine = engine_for(runner, {.max_users = 2, .prefill_chunk = 1});
+  AnswerSink older, younger;
+  ASSERT_TRUE(engine->submit(request_of(prompt_of(16, 1), 60), &older).has_value());
+  Request request = request_of(prompt_of(48, 2), 3);
+  request.score_prompt = true;
+  ASSERT_TRUE(engine->submit(request, &younger).has_value());
+  while (engine->stats().preemptions == 0) ASSERT_TRUE(engine->step());
+  EXPECT_GT(runner.scored_rows, 30);
+  EXPECT_TRUE(younger.prompt_scores.empty());  // not complete yet
+  engine->run_until_idle();
+  EXPECT_EQ(runner.scored_rows, 47);
+  ASSERT_EQ(younger.prompt_scores.size(), 47U);
+  SamplerScratch scratch;
+  for (std::size_t p = 0; p < 47; ++p) {
+    const auto logits = logits_after(std::span(request.prompt_ids).first(p + 1), 64);
+    EXPECT_EQ(younger.prompt_scores[p].logprob,
+              score(logits, request.prompt_ids[p + 1], 0, scratch).logprob);
+  }
+  EXPECT_EQ(tokens_of(younger), expected_answer(request.prompt_ids, 3, {}, {}, 64).sampled);
+  EXPECT_EQ(tokens_of(older), expected_answer(prompt_of(16, 1), 60, {}, {}, 64).sampled);
+}
+
 TEST(Engine, OneTokenPromptHasAnEmptyListOfScores) {
   struct Sink : AnswerSink {
     int calls = 0;
