@@ -111,66 +111,16 @@ Engine::Engine(ModelRunner& runner, EngineOptions options)
 Engine::~Engine() = default;
 
 std::int64_t Engine::max_tokens_per_request() const {
-  return std::min(runner_.max_context(), capacity_.blocks * capacity_.block + 1);
+  return admission_limits().max_tokens_per_request();
 }
 
-Status Engine::check(const Request& request) const {
-  const std::int64_t vocab = runner_.vocab();
-  const auto prompt = static_cast<std::int64_t>(request.prompt_ids.size());
-  if (prompt == 0) return error(ErrorCode::kBadArgument, "the prompt has no tokens");
-  for (std::int64_t i = 0; i < prompt; ++i) {
-    const TokenId id = request.prompt_ids[static_cast<std::size_t>(i)];
-    if (id < 0 || id >= vocab) {
-      return error(ErrorCode::kBadArgument, "prompt token {} is {}: the vocabulary's ids are 0..{}",
-                   i, id, vocab - 1);
-    }
-  }
-  TG_RETURN_IF_ERROR(validate(request.sampling, vocab));
-  if (request.prompt_top_n < 0 || request.prompt_top_n > vocab) {
-    return error(ErrorCode::kBadArgument, "prompt_top_n {} is not in 0..{}", request.prompt_top_n,
-                 vocab);
-  }
-  const std::int64_t context = runner_.max_context();
-  const std::int64_t places = capacity_.blocks * capacity_.block;
-  if (prompt > context || pages_for(prompt, capacity_.block) > capacity_.blocks) {
-    return error(ErrorCode::kOutOfCapacity,
-                 "a prompt of {} tokens: the context holds {}, the page pool {} ({} pages of {})",
-                 prompt, context, places, capacity_.blocks, capacity_.block);
-  }
-  if (!request.max_new_tokens) {
-    if (prompt >= max_tokens_per_request()) {
-      return error(ErrorCode::kOutOfCapacity,
-                   "a prompt of {} tokens leaves no room to answer: context and page pool hold {}",
-                   prompt, max_tokens_per_request());
-    }
-    return {};
-  }
-  const std::int64_t max_new = *request.max_new_tokens;
-  if (max_new < 0 || request.min_new_tokens < 0 || request.min_new_tokens > max_new) {
-    return error(ErrorCode::kBadArgument,
-                 "min_new_tokens {} and max_new_tokens {}: 0 <= min <= max must hold",
-                 request.min_new_tokens, max_new);
-  }
-  if (max_new > context - prompt) {
-    return error(ErrorCode::kOutOfCapacity,
-                 "a prompt of {} and {} new tokens are more than the context of {}", prompt,
-                 max_new, context);
-  }
-  // The last sampled token is never run, so it needs no place.
-  const std::int64_t positions = prompt + std::max<std::int64_t>(max_new - 1, 0);
-  const std::int64_t pages = pages_for(positions, capacity_.block);
-  if (pages > capacity_.blocks) {
-    return error(ErrorCode::kOutOfCapacity,
-                 "a prompt of {} and {} new tokens need {} pages of {} positions: the whole pool "
-                 "has {} pages, {} positions",
-                 prompt, max_new, pages, capacity_.block, capacity_.blocks, places);
-  }
-  return {};
+AdmissionLimits Engine::admission_limits() const {
+  return {runner_.vocab(), runner_.max_context(), capacity_.block, capacity_.blocks};
 }
 
 Result<RequestId> Engine::submit(Request request, TokenSink* sink) {
   TG_CHECK(sink != nullptr);
-  const Status status = check(request);
+  const Status status = check_request(request, admission_limits());
   if (!status) {
     ++stats_.refused;
     return tl::unexpected<Error>(status.error());

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/admission.h"
 #include "engine/page_pool.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -43,7 +44,7 @@ struct EngineStats {
   std::int64_t finished = 0;  // for whatever reason
 };
 
-// What the last step() did; all zero when it ran nothing.
+// What the last step() did; no rows when there was nothing to run.
 struct StepReport {
   std::int64_t decode_rows = 0;
   std::int64_t prefill_rows = 0;
@@ -61,10 +62,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Queues a request. Refused with the arithmetic: an empty prompt, an id outside the vocabulary,
-  // bad sampling parameters (kBadArgument); prompt + max_new_tokens over the context, or over what
-  // the whole pool holds (kOutOfCapacity). `sink` gets no event from a refused request, and none
-  // before the next step().
+  // Queues a request, or refuses it with check_request's error. `sink` gets no event from a refused
+  // request, and none before the next step().
   Result<RequestId> submit(Request request, TokenSink* sink);
 
   // Ends a request before the next plan: on_finish(kCancelled) comes from the next step(). False:
@@ -87,8 +86,7 @@ class Engine {
   const EngineStats& stats() const { return stats_; }
   const StepReport& last_step() const { return last_step_; }
 
-  // Tokens (prompt and answer together) that a single request can have: the context, or the pool of
-  // a KV domain if that is smaller (the last sampled token needs no place in it).
+  // See AdmissionLimits.
   std::int64_t max_tokens_per_request() const;
 
  private:
@@ -96,7 +94,7 @@ class Engine {
   struct Batch;
   Engine(ModelRunner& runner, EngineOptions options);
 
-  Status check(const Request& request) const;
+  AdmissionLimits admission_limits() const;
   void finish(Sequence& sequence, FinishReason reason, Error error = {});
   void drop_finished();
   // The parts of step(), in their order.

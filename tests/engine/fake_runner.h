@@ -5,6 +5,7 @@
 // Who owns: the test. Thread: the test's.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
