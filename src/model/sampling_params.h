@@ -8,10 +8,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/token_id.h"
 
 namespace tg {
-
-using TokenId = std::int32_t;
 
 struct SamplingParams {
   double temperature = 0.0;         // 0 = greedy; (0, 0.01) is taken as 0.01, as vLLM does
