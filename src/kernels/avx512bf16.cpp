@@ -60,6 +60,7 @@ struct Matmul {
   static constexpr std::int64_t kRows = 12;
   static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
+  static void set_rows(std::int64_t) {}
   // Few rows leave registers free for more panels, hence more loads in flight and longer chains
   // hidden.
   static std::int64_t panels_for(std::int64_t rows) { return rows <= 3 ? 4 : rows <= 6 ? 2 : 1; }

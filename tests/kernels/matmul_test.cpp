@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "base/thread_team.h"
 #include "kernel_inputs.h"
 
@@ -117,6 +119,40 @@ TEST_P(Matmul, ARowDoesNotShowALongPrefill) {
     for (const std::int64_t r : {std::int64_t{0}, m / 3, m / 2, m - 1}) {
       const std::span<const float> row(y.data() + r * w.n, static_cast<std::size_t>(w.n));
       ASSERT_TRUE(same_bits(row, product(kernels(), w, x, r, 1))) << "row " << r << " of " << m;
+    }
+  }
+}
+
+// Magnitudes from 2^-70 to 2^60, subnormals and zeros of both signs: sums that lose almost
+// everything, where any other order or rounding shows.
+TEST_P(Matmul, HardNumbersDoNotShowTheirCompany) {
+  constexpr std::int64_t kN = 100;
+  Numbers numbers(8);
+  const auto hard = [&numbers](std::int64_t count) {
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const int exponent = static_cast<int>(numbers.below(64)) - (i % 3 == 0 ? 70 : 4);
+      float v = std::ldexp(numbers.next(), exponent);
+      if (numbers.below(16) == 0)
+        v = std::bit_cast<float>(numbers.below(2) != 0U ? 0x80050000U : 0U);
+      values.push_back(v);
+    }
+    return values;
+  };
+  for (const std::int64_t k : {2, 30, 32, 34, 300, 1030}) {
+    Weights w(kN, k);
+    w.packed.set_rows(0, kN, hard(kN * k));
+    for (const ComputeDType dtype : {ComputeDType::kBf16, ComputeDType::kF32}) {
+      const Row x(dtype, hard(40 * k));
+      const std::vector<float> all = product(kernels(), w, x, 0, 40);
+      for (const std::int64_t m : {1, 2, 3, 5, 17}) {
+        for (std::int64_t first = 0; first + m <= 40; first += m) {
+          const std::span<const float> rows(all.data() + first * kN,
+                                            static_cast<std::size_t>(m * kN));
+          ASSERT_TRUE(same_bits(rows, product(kernels(), w, x, first, m)))
+              << m << " rows from " << first << ", k = " << k;
+        }
+      }
     }
   }
 }
