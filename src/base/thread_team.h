@@ -1,4 +1,5 @@
-// What: a fixed team of threads that runs one function on all of them, again and again (a "region").
+// What: a fixed team of threads that runs one function on all of them, again and again (a
+// "region").
 //   The caller is member 0. Between regions the others spin for a bounded number of pauses and then
 //   sleep, because a spin is the fastest wait when the cores are ours and a disaster when they are
 //   not (see docs/measuring.md).
@@ -37,26 +38,36 @@ class ThreadTeam {
       f(0);
       return;
     }
-    run_erased([](const void* object, int member) { (*static_cast<const F*>(object))(member); }, &f);
+    run_erased([](const void* object, int member) { (*static_cast<const F*>(object))(member); },
+               &f);
   }
 
-  // Calls f(begin, end) with [0, count) cut into pieces of `grain`, handed out first come first
-  // served: which member does a piece is not fixed, so f may not let it show in a result.
+  // Calls f(member, begin, end) with [0, count) cut into pieces of `grain`, handed out first come
+  // first served: which member does a piece is not fixed, so f may not let it show in a result (the
+  // member is for picking its scratch).
   template <typename F>
-  void for_pieces(std::int64_t count, std::int64_t grain, const F& f) {
+  void for_pieces_by_member(std::int64_t count, std::int64_t grain, const F& f) {
     if (count <= 0) return;
     if (workers_.empty() || count <= grain) {
-      for (std::int64_t b = 0; b < count; b += grain) f(b, b + grain < count ? b + grain : count);
+      for (std::int64_t b = 0; b < count; b += grain)
+        f(0, b, b + grain < count ? b + grain : count);
       return;
     }
     next_piece_.store(0, std::memory_order_relaxed);
-    run([&](int) {
+    run([&](int member) {
       for (;;) {
         const std::int64_t b = next_piece_.fetch_add(grain, std::memory_order_relaxed);
         if (b >= count) return;
-        f(b, b + grain < count ? b + grain : count);
+        f(member, b, b + grain < count ? b + grain : count);
       }
     });
+  }
+
+  // The same for f(begin, end).
+  template <typename F>
+  void for_pieces(std::int64_t count, std::int64_t grain, const F& f) {
+    for_pieces_by_member(count, grain,
+                         [&f](int, std::int64_t begin, std::int64_t end) { f(begin, end); });
   }
 
  private:

@@ -1,6 +1,7 @@
-// What: the coarse seam below the engine. One step runs rows of many sequences through the model; it
-//   is described by plain data, and a runner (CPU kernels here; other hardware elsewhere) owns weights
-//   and KV memory but never decides which page belongs to whom.
+// What: the coarse seam below the engine. One step runs rows of many sequences through the model;
+// it
+//   is described by plain data, and a runner (CPU kernels here; other hardware elsewhere) owns
+//   weights and KV memory but never decides which page belongs to whom.
 // Who owns: the engine owns the runner and every span in a StepBatch for the time of the call.
 // Thread: the engine's.
 #pragma once
@@ -69,8 +70,8 @@ class ModelRunner {
   virtual KvCapacity kv_capacity() const = 0;
   virtual std::int32_t kv_domains() const = 0;
   // Errors (kBadArgument, kInternal) leave the KV cache unspecified for the sequences of the batch
-  // only. A page id outside the pool, a position without a page or a token outside the vocabulary is
-  // an error with the numbers, never an access.
+  // only. A page id outside the pool, a position without a page or a token outside the vocabulary
+  // is an error with the numbers, never an access.
   virtual Result<StepResult> step(const StepBatch& batch) = 0;
 };
 

@@ -1,0 +1,44 @@
+#include "model/kv_cache.h"
+
+namespace tg {
+namespace {
+
+std::int64_t element_bytes(ComputeDType dtype) { return dtype == ComputeDType::kBf16 ? 2 : 4; }
+
+}  // namespace
+
+std::int64_t kv_bytes_per_position(const ModelConfig& config, ComputeDType dtype) {
+  return config.layers * 2 * config.kv_heads * config.head_dim * element_bytes(dtype);
+}
+
+Result<KvCache> KvCache::allocate(const ModelConfig& config, ComputeDType dtype,
+                                  const KvCapacity& capacity) {
+  if (capacity.block <= 0 || capacity.block % kKeyGroup != 0) {
+    return error(ErrorCode::kBadArgument, "pages of {} positions: need a multiple of {}",
+                 capacity.block, kKeyGroup);
+  }
+  // Page ids are 32 bits.
+  if (capacity.blocks <= 0 || capacity.blocks > (std::int64_t{1} << 30)) {
+    return error(ErrorCode::kBadArgument, "{} pages: need 1..2^30", capacity.blocks);
+  }
+  KvCache cache;
+  KvLayer layer;
+  layer.block = capacity.block;
+  layer.head_dim = config.head_dim;
+  layer.dtype = dtype;
+  layer.head_stride = capacity.block * config.head_dim * element_bytes(dtype);
+  layer.page_stride = layer.head_stride * config.kv_heads;
+  const auto bytes = static_cast<std::size_t>(capacity.blocks * layer.page_stride);
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    TG_ASSIGN(AlignedBuffer keys, AlignedBuffer::allocate(bytes));
+    TG_ASSIGN(AlignedBuffer values, AlignedBuffer::allocate(bytes));
+    layer.keys = keys.data();
+    layer.values = values.data();
+    cache.buffers_.push_back(std::move(keys));
+    cache.buffers_.push_back(std::move(values));
+    cache.layers_.push_back(layer);
+  }
+  return cache;
+}
+
+}  // namespace tg

@@ -1,0 +1,36 @@
+// What: the memory of keys and values: per layer a run of pages, each with the slots of all kv
+//   heads. Which page belongs to whom is the engine's matter.
+// Who owns: the runner. Thread: layers and heads may be written from different threads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/result.h"
+#include "checkpoint/model_config.h"
+#include "kernels/kernel_table.h"
+#include "model/model_runner.h"
+#include "tensor/aligned_buffer.h"
+
+namespace tg {
+
+// Bytes that one position takes in all layers.
+std::int64_t kv_bytes_per_position(const ModelConfig& config, ComputeDType dtype);
+
+class KvCache {
+ public:
+  // Memory for `blocks` pages; it is taken from the system only when a page is first written.
+  // kBadArgument: a block size that is no multiple of kKeyGroup, or no pages.
+  static Result<KvCache> allocate(const ModelConfig& config, ComputeDType dtype,
+                                  const KvCapacity& capacity);
+
+  const KvLayer& layer(std::int64_t index) const {
+    return layers_[static_cast<std::size_t>(index)];
+  }
+
+ private:
+  std::vector<AlignedBuffer> buffers_;  // keys and values of each layer
+  std::vector<KvLayer> layers_;
+};
+
+}  // namespace tg
