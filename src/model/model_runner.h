@@ -28,7 +28,7 @@ struct RowAsk {
   Kind kind = Kind::kSample;
   std::int64_t row = 0;  // within its sequence's tokens of this step
   const SamplingParams* params = nullptr;
-  SamplingContext context;
+  SamplingContext context = {};
   TokenId next = 0;
   std::int32_t top_n = 0;
 };

@@ -1,0 +1,79 @@
+// A real model (SmolLM2-135M-Instruct, fetched by `make model`) against transformers' results.
+#include <cmath>
+#include <filesystem>
+
+#include "test_model.h"
+
+namespace tg {
+namespace {
+
+using test::TestModel;
+
+constexpr const char* kPath = TG_SOURCE_DIR "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+class SmolLM2 : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(std::filesystem::exists(kPath)) << kPath << " is missing: run `make model`";
+  }
+
+  // exp of the mean of -log p over the golden text, each token given all before it.
+  static double perplexity(TestModel& model, const nlohmann::json& golden) {
+    const std::vector<TokenId> ids = golden["text_ids"];
+    const auto pages = model.pages(static_cast<std::int64_t>(ids.size()));
+    double sum = 0;
+    std::size_t scored = 0;
+    for (std::size_t first = 0; first < ids.size(); first += 512) {
+      const std::size_t count = std::min<std::size_t>(512, ids.size() - first);
+      std::vector<RowAsk> asks;
+      for (std::size_t i = first; i < first + count && i + 1 < ids.size(); ++i) {
+        asks.push_back({.kind = RowAsk::Kind::kScore,
+                        .row = static_cast<std::int64_t>(i - first),
+                        .next = ids[i + 1]});
+      }
+      StepSequence sequence;
+      sequence.tokens = std::span<const TokenId>(ids).subspan(first, count);
+      sequence.first_position = static_cast<std::int64_t>(first);
+      sequence.pages = pages;
+      sequence.asks = asks;
+      const auto result = model.runner().step({{&sequence, 1}});
+      if (!result) {
+        ADD_FAILURE() << result.error().text();
+        return 0;
+      }
+      for (const RowAnswer& answer : result->answers) sum -= answer.token.logprob;
+      scored += result->answers.size();
+    }
+    EXPECT_EQ(scored, golden["perplexity"]["float32"]["tokens_scored"].get<std::size_t>());
+    return std::exp(sum / static_cast<double>(scored));
+  }
+};
+
+TEST_F(SmolLM2, GreedyTextInF32) {
+  TestModel model(kPath, {.dtype = ComputeDType::kF32});
+  const auto golden = test::read_json("smollm2.json");
+  ASSERT_EQ(golden["prompts"].size(), 20U);
+  std::size_t compared = 0;
+  for (const auto& prompt : golden["prompts"]) {
+    const std::vector<TokenId> expected = prompt["float32"]["ids"];
+    const std::vector<double> gaps = prompt["float32"]["top1_minus_top2"];
+    const auto ids = model.greedy(prompt["prompt_ids"], expected.size(), {2});
+    for (std::size_t i = 0; i < expected.size() && gaps[i] > 1e-3; ++i, ++compared) {
+      ASSERT_EQ(ids[i], expected[i]) << prompt["prompt"] << " token " << i;
+    }
+  }
+  EXPECT_GT(compared, 900U);
+}
+
+TEST_F(SmolLM2, Perplexity) {
+  const auto golden = test::read_json("smollm2.json");
+  const double truth = golden["perplexity"]["float32"]["ppl"];
+  EXPECT_NEAR(truth, 18.735, 1e-3);
+  TestModel f32(kPath, {.dtype = ComputeDType::kF32});
+  EXPECT_NEAR(perplexity(f32, golden), truth, 1e-4 * truth);
+  TestModel bf16(kPath, {.dtype = ComputeDType::kBf16});
+  EXPECT_NEAR(perplexity(bf16, golden), truth, 2e-2 * truth);
+}
+
+}  // namespace
+}  // namespace tg
