@@ -1,0 +1,66 @@
+# The commands of the project; `make help` lists them. Everything real is in CMake and tools/.
+BUILD := build/release
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+DEMO_PROMPTS := demo/demo.json
+
+.DEFAULT_GOAL := all
+.PHONY: all help packages program model demo test bench lint sanitize install clean
+
+all: program
+
+help:
+	@echo 'make           build the program and leave it as ./llama-tg'
+	@echo 'make demo      everything from nothing to text: packages, build, small model, answers'
+	@echo 'make model     fetch the small model; its path is the last line'
+	@echo 'make test      build and run all tests'
+	@echo 'make bench     speed beside llama.cpp on the same weights (own virtual environment)'
+	@echo 'make lint      formatting, clang-tidy, house rules'
+	@echo 'make sanitize  reader tests under ASan and UBSan, fuzz targets for $(FUZZ_SECONDS) s each'
+	@echo 'make install   build and copy the program to $$(PREFIX)/bin'
+	@echo 'SKIP_PACKAGES=1 leaves the system packages alone'
+
+# packages-GROUPS: see tools/install_packages.sh
+packages: packages-build
+packages-%:
+	@[ -n "$(SKIP_PACKAGES)" ] || tools/install_packages.sh $(subst +, ,$*)
+
+program: packages-build
+	@mkdir -p build
+	@cmake --preset release -DTG_TESTS=OFF >$(BUILD).log 2>&1 || { cat $(BUILD).log >&2; exit 1; }
+	@cmake --build $(BUILD) --target llama-tg -j $(JOBS) --
+	@ln -sf $(BUILD)/src/llama-tg llama-tg
+
+model: packages-build
+	@tools/fetch_model.sh
+
+demo: program
+	@tools/fetch_model.sh >/dev/null
+	./llama-tg text-demo --model models/SmolLM2-135M-Instruct.Q4_1.gguf --input-prompts \
+	  $(DEMO_PROMPTS) --batch-size 4 --max-generated-tokens 64 --stop-at-eos 1
+
+test: packages-build+test
+	@tools/fetch_model.sh >/dev/null
+	@tools/fetch_model.sh tokenizer >/dev/null
+	@mkdir -p build
+	@cmake --preset release -DTG_TESTS=ON >$(BUILD).log 2>&1 || { cat $(BUILD).log >&2; exit 1; }
+	cmake --build $(BUILD) -j $(JOBS)
+	@ln -sf $(BUILD)/src/llama-tg llama-tg
+	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
+
+bench: program
+	@tools/fetch_model.sh >/dev/null
+	bench/compare_llama_cpp.sh
+
+lint: packages-build+test+lint
+	tools/lint.sh
+
+FUZZ_SECONDS ?= 20
+sanitize: packages-build+test+lint
+	tools/sanitize.sh $(FUZZ_SECONDS)
+
+install: program
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean:
+	rm -rf build llama-tg

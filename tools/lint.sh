@@ -1,0 +1,38 @@
+#!/bin/sh
+# Formatting, static analysis and the house rules; prints what is wrong and exits with 1 then.
+set -eu
+cd "$(dirname "$0")/.."
+bad=0
+jobs=$(nproc)
+
+echo "== clang-format"
+find src tests bench -name '*.cpp' -o -name '*.h' | sort |
+  xargs -P "$jobs" -n 8 clang-format-19 --dry-run --Werror || bad=1
+
+echo "== house rules"
+# Every header says what it is, who owns it and which thread; files stay small; nothing unfinished.
+for file in $(find src -name '*.h'); do
+  for word in "What:" "Who owns:" "Thread:"; do
+    head -n 20 "$file" | grep -q "$word" || { echo "$file: no '$word' in its first lines"; bad=1; }
+  done
+done
+for file in $(find src tests -name '*.cpp' -o -name '*.h'); do
+  limit=600
+  case "$file" in src/kernels/*) limit=800 ;; esac
+  lines=$(wc -l <"$file")
+  [ "$lines" -le "$limit" ] || { echo "$file: $lines lines, more than $limit"; bad=1; }
+done
+unfinished='TO''DO|FIX''ME|XX''X'
+if grep -rnE "$unfinished" src tests bench tools Makefile CMakeLists.txt cmake; then bad=1; fi
+if grep -rn 'getenv' src --include=*.cpp --include=*.h | grep -v '^src/cli/'; then
+  echo "the environment is read in cli/ only"
+  bad=1
+fi
+
+echo "== clang-tidy"
+cmake --preset clang -DTG_TESTS=OFF >/dev/null
+find src -name '*.cpp' | sort |
+  xargs -P "$jobs" -n 4 clang-tidy-19 -p build/clang --quiet --warnings-as-errors='*' \
+    2>build/clang/tidy.log || { grep -v 'warnings generated' build/clang/tidy.log || true; bad=1; }
+
+exit "$bad"

@@ -1,0 +1,16 @@
+#!/bin/sh
+# The readers' tests under AddressSanitizer and UndefinedBehaviorSanitizer, then every fuzz target.
+#   tools/sanitize.sh SECONDS_PER_TARGET
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-20}
+tools/fetch_model.sh >/dev/null
+tools/fetch_model.sh tokenizer >/dev/null
+cmake --preset asan >/dev/null
+fuzzers=$(cd tests/fuzz && ls fuzz_*.cpp | sed 's/\.cpp$//')
+cmake --build build/asan -j "$(nproc)" --target checkpoint_test text_test tensor_test $fuzzers
+for program in tensor checkpoint text; do
+  echo "== ${program}_test"
+  timeout 600 "build/asan/tests/${program}_test" --gtest_brief=1
+done
+tests/fuzz/run.sh "$seconds" build/asan
