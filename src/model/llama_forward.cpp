@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "model/rope.h"
 
@@ -124,13 +125,16 @@ void LlamaForward::place_rows(const StepBatch& batch) {
     rows_ += count;
   }
   TG_CHECK(rows_ <= options_.max_rows);
-  // Long work first, so that the threads end together.
+  // Long work first, so that the threads end together; equals in a fixed order.
   const auto cost = [this](const AttentionTask& t) {
     return t.rows *
            (sequences_[static_cast<std::size_t>(t.sequence)].first_position + t.first_row + t.rows);
   };
-  std::stable_sort(attention_tasks_.begin(), attention_tasks_.end(),
-                   [&](const auto& a, const auto& b) { return cost(a) > cost(b); });
+  std::sort(attention_tasks_.begin(), attention_tasks_.end(),
+            [&](const AttentionTask& a, const AttentionTask& b) {
+              return std::tuple(-cost(a), a.sequence, a.first_row, a.kv_head) <
+                     std::tuple(-cost(b), b.sequence, b.first_row, b.kv_head);
+            });
 }
 
 void LlamaForward::layer(std::int64_t index) {

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "kernels/kernel_table.h"
 
@@ -102,8 +103,8 @@ std::int64_t values_of(const Target& t) { return t.tensor->rows() * t.tensor->co
 std::vector<RowBlock> cut_into_blocks(const std::vector<Target>& targets) {
   std::vector<std::size_t> order(targets.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return values_of(targets[a]) > values_of(targets[b]);
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(-values_of(targets[a]), a) < std::pair(-values_of(targets[b]), b);
   });
   std::vector<RowBlock> blocks;
   for (const std::size_t t : order) {
