@@ -15,7 +15,12 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
   if (capacity.max_rows < 1 || capacity.max_rows > 65536) {
     return error(ErrorCode::kBadArgument, "{} rows per step: need 1..65536", capacity.max_rows);
   }
+  if (options.max_context < 0 || options.max_context > weights.config.max_context) {
+    return error(ErrorCode::kBadArgument, "a context of {}: the model has {}", options.max_context,
+                 weights.config.max_context);
+  }
   std::unique_ptr<LlamaRunner> runner(new LlamaRunner(std::move(weights), team));
+  if (options.max_context > 0) runner->weights_.config.max_context = options.max_context;
   runner->capacity_ = capacity;
   const ModelConfig& config = runner->weights_.config;
   TG_ASSIGN(runner->kv_, KvCache::allocate(config, options.dtype, capacity));

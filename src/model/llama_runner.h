@@ -19,6 +19,7 @@ struct RunnerOptions {
   const KernelTable* kernels = nullptr;  // choose_kernels()
   ComputeDType dtype = ComputeDType::kBf16;
   KvCapacity capacity;
+  std::int64_t max_context = 0;  // positions of a sequence; 0: as many as the model has
 };
 
 class LlamaRunner : public ModelRunner {

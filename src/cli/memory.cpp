@@ -1,0 +1,104 @@
+#include "cli/memory.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <optional>
+
+#include "model/kv_cache.h"
+#include "model/llama_forward.h"
+#include "model/llama_weights.h"
+
+namespace tg {
+namespace {
+
+// The number in the file, or nothing: no such file, or "max" for no limit.
+std::optional<std::int64_t> number_in(const std::string& path) {
+  std::ifstream in(path);
+  std::int64_t value = 0;
+  if (in >> value) return value;
+  return std::nullopt;
+}
+
+// The value of a line "KEY VALUE" or "KEY: VALUE kB".
+std::optional<std::int64_t> field_of(const std::string& path, const std::string& key) {
+  std::ifstream in(path);
+  std::string word;
+  while (in >> word) {
+    std::int64_t value = 0;
+    if (word == key && in >> value) return value;
+    in.ignore(1 << 16, '\n');
+  }
+  return std::nullopt;
+}
+
+// What is left of a cgroup limit; file pages that the kernel can drop count as left.
+std::optional<std::int64_t> cgroup_rest() {
+  struct Files {
+    const char* limit;
+    const char* used;
+    const char* stat;
+    const char* file_pages;
+  };
+  constexpr std::array kVersions = {
+      Files{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
+            "/sys/fs/cgroup/memory.stat", "inactive_file"},
+      Files{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat",
+            "total_inactive_file"}};
+  for (const Files& files : kVersions) {
+    const auto limit = number_in(files.limit);
+    const auto used = number_in(files.used);
+    if (!limit || !used) continue;
+    return std::max<std::int64_t>(
+        1, *limit - *used + field_of(files.stat, files.file_pages).value_or(0));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+MemoryNeed memory_need(const ModelConfig& config, ComputeDType dtype, const KvCapacity& capacity,
+                       int threads) {
+  MemoryNeed need;
+  need.weights = packed_weight_bytes(config);
+  need.kv_cache = kv_bytes_per_position(config, dtype) * capacity.block * capacity.blocks;
+  need.activations =
+      LlamaForward::activation_bytes(config, {nullptr, dtype, capacity.max_rows}, threads);
+  return need;
+}
+
+std::int64_t available_memory() {
+  const std::int64_t machine = field_of("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
+  const auto group = cgroup_rest();
+  if (!group) return machine;
+  return machine == 0 ? *group : std::min(machine, *group);
+}
+
+Status check_memory(const MemoryNeed& need, const ModelConfig& config, ComputeDType dtype,
+                    const KvCapacity& capacity, std::int64_t available) {
+  if (available == 0 || need.total() <= available) return {};
+  return error(
+      ErrorCode::kOutOfCapacity,
+      "the run needs {}: weights {} ({} parameters in bf16) + KV cache {} ({} pages x {} positions "
+      "x {} bytes) + activations {}; available are {}. Fewer users, a smaller --max-seq-len or "
+      "fewer "
+      "pages (--page-params) need less",
+      bytes_text(need.total()), bytes_text(need.weights), config.parameters(),
+      bytes_text(need.kv_cache), capacity.blocks, capacity.block,
+      kv_bytes_per_position(config, dtype), bytes_text(need.activations), bytes_text(available));
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  constexpr std::array kUnits = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1024.0 && unit + 1 < kUnits.size()) {
+    value /= 1024.0;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} bytes", bytes)
+                   : fmt::format("{:.{}f} {}", value, value < 10.0 ? 1 : 0, kUnits[unit]);
+}
+
+}  // namespace tg
