@@ -74,6 +74,12 @@ class Tokenizer {
   // The id of a special or added token by its text; of tokenizer.model both names of a token.
   std::optional<TokenId> find_special(std::string_view text) const { return parsed_.id_of(text); }
 
+  // The first special or added token's text at or after `from`.
+  std::optional<SpecialFinder::Found> find_special_in(std::string_view text,
+                                                      std::size_t from) const {
+    return parsed_.find(text, from);
+  }
+
   // One more than the highest id.
   std::int64_t vocab_size() const { return tokens_.size(); }
   std::optional<TokenId> bos_id() const { return bos_; }
