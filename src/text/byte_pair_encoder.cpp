@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <optional>
 
 namespace tg {
 namespace {
@@ -33,18 +32,21 @@ bool later(const BytePairEncoder::Scratch::Candidate& a,
 
 Result<BytePairEncoder> BytePairEncoder::build(const TokenTable& tokens,
                                                const std::vector<Merge>& merges,
-                                               bool whole_pieces_first) {
+                                               bool whole_pieces_first,
+                                               std::optional<TokenId> unknown) {
   BytePairEncoder encoder;
   encoder.whole_pieces_first_ = whole_pieces_first;
-  for (unsigned byte = 0; byte < 256; ++byte) {
+  bool any = false;
+  for (std::size_t byte = 0; byte < encoder.byte_tokens_.size(); ++byte) {
     const char c = static_cast<char>(byte);
     const std::optional<TokenId> id = tokens.id_of(std::string_view(&c, 1));
-    if (!id) {
-      return error(
-          ErrorCode::kUnsupported,
-          "the vocabulary has no token for the byte 0x{:02X}; byte-level BPE needs all 256", byte);
-    }
-    encoder.byte_tokens_[byte] = *id;
+    any = any || id;
+    encoder.byte_tokens_[byte] = id.value_or(unknown.value_or(-1));
+  }
+  if (!any) {
+    return error(ErrorCode::kBadInput,
+                 "none of the {} tokens is a single byte; byte-level BPE starts from those",
+                 tokens.size());
   }
   encoder.slots_.assign(std::bit_ceil(2 * merges.size() + 2), Slot{kFree, 0, 0});
   for (const Merge& merge : merges) encoder.add(merge);
@@ -96,12 +98,14 @@ void BytePairEncoder::append_merged(std::string_view piece, Scratch& scratch,
                                     std::vector<TokenId>& out) const {
   auto& symbols = scratch.symbols;
   auto& heap = scratch.heap;
-  const auto count = static_cast<std::uint32_t>(piece.size());
   symbols.clear();
   heap.clear();
-  for (std::uint32_t i = 0; i < count; ++i) {
-    symbols.push_back({byte_tokens_[static_cast<unsigned char>(piece[i])], i - 1, i + 1});
+  for (const char c : piece) {
+    const TokenId id = byte_tokens_[static_cast<unsigned char>(c)];
+    const auto i = static_cast<std::uint32_t>(symbols.size());
+    if (id >= 0) symbols.push_back({id, i - 1, i + 1});
   }
+  const auto count = static_cast<std::uint32_t>(symbols.size());
   for (std::uint32_t i = 0; i < count; ++i) push_candidate(scratch, i);
   std::make_heap(heap.begin(), heap.end(), later);
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -45,11 +46,13 @@ class BytePairEncoder {
   };
 
   BytePairEncoder() = default;
-  // kUnsupported when some byte has no token of its own: text with it could not be encoded.
   // Of two merges of one pair the one with the lower rank counts. whole_pieces_first: a piece that
   // is a token as a whole becomes it without any merge ("ignore_merges"; tiktoken does so too).
+  // A vocabulary may lack bytes that its training text did not have (SmolLM2's lacks 21, most of
+  // them never part of UTF-8): such a byte becomes `unknown`, or nothing when there is none, as in
+  // Hugging Face's encoder. kBadInput when the vocabulary has no byte at all.
   static Result<BytePairEncoder> build(const TokenTable& tokens, const std::vector<Merge>& merges,
-                                       bool whole_pieces_first);
+                                       bool whole_pieces_first, std::optional<TokenId> unknown);
 
   // Appends the tokens of `piece` to out. `tokens` is the table that build() saw.
   void append(std::string_view piece, const TokenTable& tokens, Scratch& scratch,
@@ -67,7 +70,7 @@ class BytePairEncoder {
   void append_merged(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const;
   void push_candidate(Scratch& scratch, std::uint32_t left_index) const;
 
-  std::array<TokenId, 256> byte_tokens_{};
+  std::array<TokenId, 256> byte_tokens_{};  // -1: none
   std::vector<Slot> slots_;  // open addressing over a power of two, at most half full
   bool whole_pieces_first_ = false;
 };

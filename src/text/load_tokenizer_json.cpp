@@ -92,6 +92,7 @@ Status check_model(const json& model) {
       return unsupported("model.{} is {}", affix, shown_text(text_at(model, affix)));
     }
   }
+  if (is_true(model, "fuse_unk")) return unsupported("model.fuse_unk is not supported");
   if (is_true(model, "byte_fallback")) {
     return unsupported("model.byte_fallback (a converted SentencePiece vocabulary)");
   }
@@ -305,6 +306,9 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer_json(std::string_view t
   TG_RETURN_IF_ERROR(read_merges(model, ids, parts));
   TG_RETURN_IF_ERROR(read_added_tokens(file, ids, parts));
   parts.whole_pieces_first = is_true(model, "ignore_merges");
+  if (const auto unknown = ids.find(text_at(model, "unk_token")); unknown != ids.end()) {
+    parts.unknown = unknown->second;
+  }
   TG_RETURN_IF_ERROR(read_bos(file, config, parts));
   return Tokenizer::build(std::move(parts));
 }

@@ -32,8 +32,8 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::build(TokenizerParts parts) 
 
   Tokenizer tokenizer;
   tokenizer.tokens_ = TokenTable(std::move(parts.tokens));
-  TG_ASSIGN(tokenizer.encoder_,
-            BytePairEncoder::build(tokenizer.tokens_, parts.merges, parts.whole_pieces_first));
+  TG_ASSIGN(tokenizer.encoder_, BytePairEncoder::build(tokenizer.tokens_, parts.merges,
+                                                       parts.whole_pieces_first, parts.unknown));
   tokenizer.kinds_ = std::move(parts.kinds);
   tokenizer.parsed_ = SpecialFinder(std::move(parsed));
   tokenizer.always_parsed_ = SpecialFinder(std::move(always_parsed));

@@ -3,7 +3,9 @@
 //
 //   Special tokens in a text stay text unless the caller asks for them, so that a user cannot end
 //   his own turn by writing <|eot_id|>. Bytes that are not UTF-8 are encoded too, as bytes:
-//   decode() gives U+FFFD for them, and token_bytes() the bytes themselves; nothing is lost.
+//   decode() gives U+FFFD for them, and token_bytes() the bytes themselves. What is
+//   lost is only a byte that the vocabulary has no token for (see BytePairEncoder::build); Llama 3
+//   has one for each.
 // Who owns: shared; fixed after loading. Thread: everything is const and may run on any thread.
 #pragma once
 
@@ -43,6 +45,7 @@ struct TokenizerParts {
   std::vector<SpecialFinder::Entry> aliases;  // further texts of special tokens
   std::vector<Merge> merges;
   bool whole_pieces_first = false;  // "ignore_merges"
+  std::optional<TokenId> unknown;   // for bytes that the vocabulary lacks
   PreTokenizer pre_tokenizer;
   std::optional<TokenId> bos;
   bool adds_bos = false;  // not without bos
