@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "text/jinja/builtins.h"
 #include "text/jinja/lexer.h"
@@ -57,6 +58,7 @@ class Parser {
 
   Result<Block> run() {
     TG_ASSIGN(Block block, parse_block({}));
+    if (unknown_) return tl::unexpected<Error>(std::move(*unknown_));
     return block;
   }
 
@@ -391,8 +393,10 @@ class Parser {
   Result<ExpressionPtr> parse_expression() {
     const Nest nest(*this);
     if (nest.too_deep()) return too_deep();
+    const bool had_unknown = unknown_.has_value();
     TG_ASSIGN(ExpressionPtr value, parse_or());
     while (is_name("if")) {
+      if (!had_unknown) unknown_.reset();  // what has just been read is conditional
       auto node = make(Kind::kConditional, next().line);
       ++conditions_;
       TG_ASSIGN(ExpressionPtr condition, parse_or());
@@ -496,7 +500,8 @@ class Parser {
     if (nest.too_deep()) return too_deep();
     ExpressionPtr node;
     if (is_operator("-") || is_operator("+")) {
-      node = make(is_operator("-") ? Kind::kNegate : Kind::kPlus, next().line);
+      const Kind kind = is_operator("-") ? Kind::kNegate : Kind::kPlus;
+      node = make(kind, next().line);
       TG_ASSIGN(ExpressionPtr operand, parse_unary(false));
       node->children.push_back(std::move(operand));
       TG_ASSIGN(node, finish(std::move(node)));
@@ -694,7 +699,7 @@ class Parser {
         auto filter = make(Kind::kFilter, current().line);
         TG_ASSIGN(filter->name, parse_builtin_name());
         filter->builtin = find_filter(filter->name);
-        if (filter->builtin == nullptr && conditions_ == 0) return unknown(*filter, "filter");
+        if (filter->builtin == nullptr) note_unknown(*filter, "filter");
         filter->children.push_back(std::move(node));
         if (is_operator("(")) TG_RETURN_IF_ERROR(parse_arguments(*filter));
         TG_ASSIGN(node, finish(std::move(filter)));
@@ -711,8 +716,10 @@ class Parser {
 
   // Jinja leaves unknown names in conditional parts to the rendering, so that templates can avoid
   // them; elsewhere they are an error at once.
-  static tl::unexpected<Error> unknown(const Expression& node, std::string_view what) {
-    return error_at(node.line, ErrorCode::kUnsupported, "no {} named '{}'", what, node.name);
+  void note_unknown(const Expression& node, std::string_view what) {
+    if (conditions_ > 0 || unknown_) return;
+    unknown_ =
+        error_at(node.line, ErrorCode::kUnsupported, "no {} named '{}'", what, node.name).value();
   }
 
   Result<std::string> parse_builtin_name() {
@@ -729,7 +736,7 @@ class Parser {
     auto test = make(Kind::kTest, current().line);
     TG_ASSIGN(test->name, parse_builtin_name());
     test->builtin = find_test(test->name);
-    if (test->builtin == nullptr && conditions_ == 0) return unknown(*test, "test");
+    if (test->builtin == nullptr) note_unknown(*test, "test");
     test->children.push_back(std::move(subject));
     const Token& token = current();
     if (is_operator("(")) {
@@ -756,6 +763,7 @@ class Parser {
   int loops_ = 0;       // for loops that break would leave
   int conditions_ = 0;  // conditional parts around the current token
   MacroDefinition* macro_ = nullptr;
+  std::optional<Error> unknown_;  // the first unknown filter or test outside of conditional parts
 };
 
 }  // namespace

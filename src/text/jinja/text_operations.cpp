@@ -102,8 +102,8 @@ std::optional<std::int64_t> parse_integer(std::string_view text, int base) {
 
 std::optional<double> parse_float(std::string_view text) {
   std::string digits = bare_number(text);
-  if (digits.starts_with('+')) digits.erase(0, 1);
-  // from_chars would take "nan(...)", and "+-1" after the line above.
+  if (digits.starts_with('+') && !digits.starts_with("+-")) digits.erase(0, 1);
+  // from_chars would take "nan(...)".
   if (digits.empty() || digits.find('(') != std::string::npos || digits.starts_with('+')) {
     return std::nullopt;
   }
