@@ -1,5 +1,5 @@
-// What: bfloat16 and float16 as storage types, with the one rounding used everywhere (nearest even).
-// Who owns: plain values. Thread: any.
+// What: bfloat16 and float16 as storage types, with the one rounding used everywhere (nearest
+// even). Who owns: plain values. Thread: any.
 #pragma once
 
 #include <bit>
@@ -29,7 +29,8 @@ inline float half_to_float(std::uint16_t h) {
   const std::uint32_t exponent = (h >> 10) & 0x1fU;
   const std::uint32_t fraction = h & 0x3ffU;
   if (exponent == 0x1fU) return std::bit_cast<float>(sign | 0x7f800000U | (fraction << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112U) << 23) | (fraction << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112U) << 23) | (fraction << 13));
   // Subnormal: fraction * 2^-24, which binary32 holds as a normal number.
   const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));

@@ -15,10 +15,11 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     const int e = errno;
-    return at_place(Error{e == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
-                          e == ENOENT ? "no such file" : fmt::format("cannot open: {}", std::strerror(e)),
-                          {}},
-                    path);
+    return at_place(
+        Error{e == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
+              e == ENOENT ? "no such file" : fmt::format("cannot open: {}", std::strerror(e)),
+              {}},
+        path);
   }
   struct stat st{};
   if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -35,7 +36,8 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
       ::close(fd);
       file.size_ = 0;
       return at_place(Error{ErrorCode::kIo,
-                            fmt::format("cannot map {} bytes: {}", st.st_size, std::strerror(e)), {}},
+                            fmt::format("cannot map {} bytes: {}", st.st_size, std::strerror(e)),
+                            {}},
                       path);
     }
     file.data_ = static_cast<std::byte*>(p);

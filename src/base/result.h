@@ -19,13 +19,13 @@
 namespace tg {
 
 enum class ErrorCode {
-  kBadArgument,   // a flag or parameter is wrong; the user can fix the call
-  kBadInput,      // a file or a request is malformed
-  kUnsupported,   // well formed, but something this program does not do
-  kNotFound,      // a file, tensor or name is missing
-  kOutOfCapacity, // memory, pages or context do not suffice; the message has the arithmetic
-  kIo,            // the operating system refused; the message has errno's text
-  kInternal,      // our own mistake
+  kBadArgument,    // a flag or parameter is wrong; the user can fix the call
+  kBadInput,       // a file or a request is malformed
+  kUnsupported,    // well formed, but something this program does not do
+  kNotFound,       // a file, tensor or name is missing
+  kOutOfCapacity,  // memory, pages or context do not suffice; the message has the arithmetic
+  kIo,             // the operating system refused; the message has errno's text
+  kInternal,       // our own mistake
 };
 
 // One sentence with the numbers in it, and the place it is about (file, tensor, argument, request).
@@ -49,7 +49,8 @@ template <typename... Args>
   return tl::unexpected<Error>(Error{code, fmt::format(format, std::forward<Args>(args)...), {}});
 }
 
-// Names what a failing step was about, unless a deeper layer already did ("FILE" in front of "tensor x").
+// Names what a failing step was about, unless a deeper layer already did ("FILE" in front of
+// "tensor x").
 [[nodiscard]] inline tl::unexpected<Error> at_place(Error e, std::string_view place) {
   e.place = e.place.empty() ? std::string(place) : std::string(place) + ": " + e.place;
   return tl::unexpected<Error>(std::move(e));
@@ -66,15 +67,15 @@ template <typename... Args>
 #define TG_CONCAT_INNER(a, b) a##b
 #define TG_CONCAT(a, b) TG_CONCAT_INNER(a, b)
 
-#define TG_RETURN_IF_ERROR(expression)                                               \
-  do {                                                                               \
-    auto tg_status = (expression);                                                   \
+#define TG_RETURN_IF_ERROR(expression)                                                \
+  do {                                                                                \
+    auto tg_status = (expression);                                                    \
     if (!tg_status) return tl::unexpected<::tg::Error>(std::move(tg_status).error()); \
   } while (false)
 
-#define TG_ASSIGN_INNER(tmp, target, expression)                            \
-  auto tmp = (expression);                                                  \
-  if (!tmp) return tl::unexpected<::tg::Error>(std::move(tmp).error());     \
+#define TG_ASSIGN_INNER(tmp, target, expression)                        \
+  auto tmp = (expression);                                              \
+  if (!tmp) return tl::unexpected<::tg::Error>(std::move(tmp).error()); \
   target = std::move(*tmp)
 #define TG_ASSIGN(target, expression) \
   TG_ASSIGN_INNER(TG_CONCAT(tg_result_, __LINE__), target, expression)

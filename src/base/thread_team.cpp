@@ -8,8 +8,9 @@
 namespace tg {
 namespace {
 
-// About 40 us at 1.3 GHz and more: longer than the serial gaps inside a step (a few us), far shorter
-// than a scheduler slice, so a member whose core was taken away does not burn another one's.
+// About 40 us at 1.3 GHz and more: longer than the serial gaps inside a step (a few us), far
+// shorter than a scheduler slice, so a member whose core was taken away does not burn another
+// one's.
 constexpr int kDefaultSpinPauses = 2000;
 
 // Waits until `value` differs from `old`: a bounded spin, then the kernel's futex.

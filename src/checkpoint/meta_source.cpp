@@ -45,7 +45,7 @@ Result<PthFiles> open_files(const std::string& directory, const std::vector<std:
                             const OpenOptions& options) {
   PthFiles files;
   for (const std::string& file_name : names) {
-    const std::string path = directory + "/" + file_name;
+    const std::string path = fmt::format("{}/{}", directory, file_name);
     TG_ASSIGN(MappedFile file, MappedFile::open(path));
     Result<std::vector<StoredTensor>> tensors = parse_pth(file.bytes(), options.verify);
     if (!tensors) return at_place(std::move(tensors).error(), path);

@@ -9,7 +9,8 @@
 
 namespace tg {
 
-// Llama 3.1's stretching of the rotary frequencies (the "llama3" rule), or position division ("linear").
+// Llama 3.1's stretching of the rotary frequencies (the "llama3" rule), or position division
+// ("linear").
 struct RopeScaling {
   enum class Kind : std::uint8_t { kNone, kLlama3, kLinear };
   Kind kind = Kind::kNone;
@@ -23,9 +24,9 @@ struct RopeScaling {
 };
 
 struct ModelConfig {
-  std::string format;        // "meta", "repacked", "huggingface", "gguf"
-  std::string name;          // for people; may be empty
-  std::int64_t dim = 0;      // hidden size
+  std::string format;    // "meta", "repacked", "huggingface", "gguf"
+  std::string name;      // for people; may be empty
+  std::int64_t dim = 0;  // hidden size
   std::int64_t layers = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;

@@ -1,7 +1,8 @@
 // What: a checkpoint on disk, of whatever format, as named tensors that are read by rows.
 //   Names and row order are Meta's: "tok_embeddings.weight", "layers.3.attention.wq.weight",
-//   "norm.weight", "output.weight"; q and k rows pair neighbours (2i, 2i+1) for rope. Sharded tensors
-//   appear joined. Implementations: pth (Meta shards, repacked), safetensors (Hugging Face), GGUF.
+//   "norm.weight", "output.weight"; q and k rows pair neighbours (2i, 2i+1) for rope. Sharded
+//   tensors appear joined. Implementations: pth (Meta shards, repacked), safetensors (Hugging
+//   Face), GGUF.
 // Who owns: the caller of open_checkpoint. Thread: every const function from any thread at once.
 #pragma once
 
@@ -20,7 +21,7 @@
 namespace tg {
 
 struct TensorInfo {
-  std::string name;                 // Meta's name
+  std::string name;  // Meta's name
   DType dtype = DType::kBf16;
   std::vector<std::int64_t> shape;  // [out, in] of a matrix (row-major), [n] of a vector
 
@@ -61,8 +62,8 @@ struct OpenOptions {
 };
 
 // Opens a checkpoint directory (Meta, repacked, Hugging Face) or a .gguf file and checks that it is
-// a Llama model whose tensors have the shapes its config implies. Errors: one line with file, tensor
-// and numbers; a model of another architecture is kUnsupported and named.
+// a Llama model whose tensors have the shapes its config implies. Errors: one line with file,
+// tensor and numbers; a model of another architecture is kUnsupported and named.
 Result<std::unique_ptr<TensorSource>> open_checkpoint(const std::string& path,
                                                       const OpenOptions& options = {});
 

@@ -225,7 +225,8 @@ TG_AMX bool vectors_agree_with_tiles() {
     t.sums = vectors + r * kSumsStride;
     multiply_like_amx<1, 1>(t);
   }
-  return std::memcmp(tiles, vectors, sizeof(tiles)) == 0;
+  // Bits, not values: -0 is not 0 here.
+  return std::memcmp(tiles, vectors, sizeof(tiles)) == 0;  // NOLINT(bugprone-suspicious-memory-*)
 }
 
 TG_AMX void matmul_bf16(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {

@@ -18,7 +18,8 @@ Result<AlignedBuffer> AlignedBuffer::allocate(std::size_t bytes) {
   if (bytes == 0) return buffer;
   const std::size_t unit = bytes >= kHugePage ? kHugePage : 4096;
   buffer.mapped_ = (bytes + unit - 1) / unit * unit;
-  void* p = ::mmap(nullptr, buffer.mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* p =
+      ::mmap(nullptr, buffer.mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) {
     const int e = errno;
     buffer.mapped_ = 0;
