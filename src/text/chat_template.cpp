@@ -1,0 +1,183 @@
+#include "text/chat_template.h"
+
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "text/jinja/parser.h"
+#include "text/jinja/value_text.h"
+#include "text/text_file.h"
+
+namespace tg {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// tokenizer_config.json lists all added tokens of a vocabulary; the largest known has 2 MiB.
+constexpr std::size_t kMaxConfigBytes = std::size_t{64} << 20;
+
+// The messages without the keys whose value is null: clients send "content": null beside tool
+// calls, and templates ask only whether the key is there. (transformers does the same.)
+Result<jinja::Value> messages_value(const Json& messages) {
+  if (!messages.is_array()) {
+    return error(ErrorCode::kBadInput, "messages must be an array, not {}", messages.type_name());
+  }
+  jinja::List all;
+  for (const Json& message : messages) {
+    const std::string place = fmt::format("messages[{}]", all.size());
+    if (!message.is_object()) {
+      return error(ErrorCode::kBadInput, "{} must be an object, not {}", place,
+                   message.type_name());
+    }
+    auto fields = std::make_shared<jinja::Dict>();
+    for (const auto& [key, json] : message.items()) {
+      if (json.is_null()) continue;
+      auto name = jinja::from_json(key);
+      if (!name) return at_place(std::move(name).error(), place);
+      auto value = jinja::from_json(json);
+      if (!value) return at_place(std::move(value).error(), place);
+      TG_RETURN_IF_ERROR(fields->set(*name, std::move(*value)));
+    }
+    all.emplace_back(jinja::DictPtr(std::move(fields)));
+  }
+  return jinja::make_list(std::move(all));
+}
+
+Status set_json(jinja::Dict& variables, const std::string& name, const Json& json) {
+  auto value = jinja::from_json(json);
+  if (!value) return at_place(std::move(value).error(), name);
+  return variables.set(jinja::Value(name), std::move(*value));
+}
+
+Result<jinja::Dict> variables_of(const ChatInput& input) {
+  jinja::Dict variables;
+  TG_ASSIGN(jinja::Value messages, messages_value(input.messages));
+  TG_RETURN_IF_ERROR(variables.set(jinja::Value("messages"), std::move(messages)));
+  TG_RETURN_IF_ERROR(set_json(variables, "tools", input.tools));
+  TG_RETURN_IF_ERROR(set_json(variables, "documents", input.documents));
+  TG_RETURN_IF_ERROR(set_json(variables, "add_generation_prompt", input.add_generation_prompt));
+  TG_RETURN_IF_ERROR(set_json(variables, "bos_token", input.bos_token));
+  TG_RETURN_IF_ERROR(set_json(variables, "eos_token", input.eos_token));
+  if (input.date_string) {
+    TG_RETURN_IF_ERROR(set_json(variables, "date_string", *input.date_string));
+  }
+  if (!input.extra.is_object()) {
+    return error(ErrorCode::kBadInput, "extra template variables must be an object, not {}",
+                 input.extra.type_name());
+  }
+  for (const auto& [name, value] : input.extra.items()) {
+    TG_RETURN_IF_ERROR(set_json(variables, name, value));
+  }
+  return variables;
+}
+
+Result<Json> read_json_object(const std::string& path) {
+  TG_ASSIGN(const MappedFile file, open_text_file(path, kMaxConfigBytes));
+  Json json = Json::parse(text_of(file), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) {
+    return at_place(Error{ErrorCode::kBadInput, "not a JSON object", {}}, path);
+  }
+  return json;
+}
+
+// A special token is a text, or an object with the text as "content".
+std::string token_text(const Json& config, const std::string& key) {
+  const auto found = config.find(key);
+  if (found == config.end()) return {};
+  if (found->is_string()) return found->get<std::string>();
+  if (found->is_object() && found->contains("content") && (*found)["content"].is_string()) {
+    return (*found)["content"].get<std::string>();
+  }
+  return {};
+}
+
+// The value of "chat_template": a text, or a list of {"name": ..., "template": ...}.
+Result<std::string> template_text(const Json& value, bool for_tools) {
+  if (value.is_null()) return std::string();
+  if (value.is_string()) return value.get<std::string>();
+  std::string chosen;
+  if (value.is_array()) {
+    for (const Json& entry : value) {
+      if (!entry.is_object() || !entry.value("template", Json()).is_string()) continue;
+      const Json name = entry.value("name", Json());
+      const bool is_tool_use = for_tools && name == "tool_use";
+      if (is_tool_use || (name == "default" && chosen.empty())) {
+        chosen = entry["template"].get<std::string>();
+      }
+      if (is_tool_use) break;
+    }
+  }
+  if (chosen.empty()) {
+    return error(ErrorCode::kBadInput,
+                 "\"chat_template\" is neither a text nor a list with one named \"default\"");
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Result<ChatTemplate> ChatTemplate::parse(std::string_view source, std::string name) {
+  TG_ASSIGN(jinja::Template parsed, jinja::Template::parse(source, std::move(name)));
+  return ChatTemplate(std::move(parsed));
+}
+
+Result<std::string> ChatTemplate::render(const ChatInput& input) const {
+  TG_ASSIGN(const jinja::Dict variables, variables_of(input));
+  return template_.render(variables, input.now);
+}
+
+Result<ChatTemplate> load_chat_template(const std::string& name_or_path) {
+  if (const auto source = find_builtin_template(name_or_path)) {
+    return ChatTemplate::parse(*source, name_or_path);
+  }
+  auto file = open_text_file(name_or_path, jinja::kMaxSourceBytes);
+  if (!file) {
+    Error failure = std::move(file).error();
+    if (failure.code == ErrorCode::kNotFound) {
+      failure.message += " (built-in chat templates are llama3, llama3-meta and chatml)";
+    }
+    return tl::unexpected<Error>(std::move(failure));
+  }
+  return ChatTemplate::parse(text_of(*file), name_or_path);
+}
+
+Result<HuggingFaceChat> read_hf_chat_template(const std::string& directory, bool for_tools) {
+  HuggingFaceChat chat;
+  Json config = Json::object();
+  const std::filesystem::path folder(directory);
+  const std::string config_path = (folder / "tokenizer_config.json").string();
+  std::error_code ignored;
+  if (std::filesystem::exists(config_path, ignored)) {
+    TG_ASSIGN(config, read_json_object(config_path));
+  }
+  chat.bos_token = token_text(config, "bos_token");
+  chat.eos_token = token_text(config, "eos_token");
+  const std::string jinja_path = (folder / "chat_template.jinja").string();
+  if (std::filesystem::exists(jinja_path, ignored)) {
+    TG_ASSIGN(const MappedFile file, open_text_file(jinja_path, jinja::kMaxSourceBytes));
+    chat.chat_template = text_of(file);
+    chat.place = jinja_path;
+    return chat;
+  }
+  auto text = template_text(config.value("chat_template", Json()), for_tools);
+  if (!text) return at_place(std::move(text).error(), config_path);
+  chat.chat_template = std::move(*text);
+  if (!chat.chat_template.empty()) chat.place = config_path;
+  return chat;
+}
+
+Result<ChatTemplate> choose_chat_template(const ChatTemplateSources& sources) {
+  if (!sources.requested.empty()) return load_chat_template(sources.requested);
+  if (!sources.from_checkpoint.empty()) {
+    return ChatTemplate::parse(sources.from_checkpoint, sources.checkpoint_place);
+  }
+  if (sources.has_token && sources.has_token("<|start_header_id|>")) {
+    return load_chat_template("llama3");
+  }
+  if (sources.has_token && sources.has_token("<|im_start|>")) return load_chat_template("chatml");
+  return error(ErrorCode::kNotFound,
+               "the checkpoint has no chat template, and its vocabulary has neither "
+               "<|start_header_id|> nor <|im_start|>; choose one with --chat-template");
+}
+
+}  // namespace tg
