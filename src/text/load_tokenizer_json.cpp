@@ -56,7 +56,7 @@ Result<json> parse_object(std::string_view text) {
 }
 
 Result<TokenId> token_id(const json& value, std::string_view token) {
-  // Ids are below 2^22, so a number of any other JSON kind cannot be one.
+  // Ids are below 2^20, so a number of any other JSON kind cannot be one.
   if (!value.is_number_unsigned() ||
       value.get<std::uint64_t>() >= static_cast<std::uint64_t>(kMostTokens)) {
     return bad("the token {} has the id {}; ids are whole numbers below {}", shown_text(token),

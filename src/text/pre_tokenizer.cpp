@@ -14,11 +14,11 @@ Status PreTokenizer::add(std::string_view regex) {
   return {};
 }
 
-void PreTokenizer::split(std::string_view text, std::vector<std::string_view>& pieces) const {
+void PreTokenizer::split(std::string_view text, SplitWork& work,
+                         std::vector<std::string_view>& pieces) const {
   pieces.clear();
   if (text.empty()) return;
   pieces.push_back(text);
-  SplitWork work(text.size() * patterns_.size());
   std::vector<std::string_view> finer;
   for (const SplitPattern& pattern : patterns_) {
     finer.clear();

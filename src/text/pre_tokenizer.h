@@ -3,6 +3,7 @@
 // Who owns: the tokenizer; fixed after construction. Thread: const from any.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -30,9 +31,14 @@ class PreTokenizer {
   // Errors of SplitPattern::compile. At most 16 patterns.
   Status add(std::string_view regex);
 
+  // The work allowed for splitting a text of so many bytes, in one or many calls of split().
+  SplitWork work_for(std::size_t text_bytes) const {
+    return SplitWork(text_bytes * patterns_.size());
+  }
+
   // Replaces the contents of `pieces` with the pieces of `text`, which is valid UTF-8. They lie in
   // `text`, in order, none is empty, and together they are the text.
-  void split(std::string_view text, std::vector<std::string_view>& pieces) const;
+  void split(std::string_view text, SplitWork& work, std::vector<std::string_view>& pieces) const;
 
  private:
   std::vector<SplitPattern> patterns_;

@@ -61,7 +61,10 @@ struct SplitWork::Matching {
 SplitWork::SplitWork(std::size_t text_bytes)
     : steps_left_(kStepsPerText + kStepsPerByte * static_cast<std::int64_t>(text_bytes)),
       matching_(std::make_unique<Matching>()) {
-  if (matching_->context == nullptr) return;
+  if (matching_->context == nullptr || matching_->data == nullptr) {  // out of memory
+    steps_left_ = -1;
+    return;
+  }
   pcre2_set_callout(matching_->context.get(), Matching::count_step, this);
   pcre2_set_heap_limit(matching_->context.get(), kHeapKib);
   pcre2_set_match_limit(matching_->context.get(), ~std::uint32_t{0});  // the budget is the limit
@@ -139,7 +142,7 @@ void SplitPattern::split(std::string_view text, SplitWork& work,
   pcre2_match_data* data = work.matching_->data.get();
   std::size_t taken = 0;  // text before this is in `pieces`
   std::size_t from = 0;   // where the search goes on: after `taken` behind an empty match
-  while (from < text.size() && !work.exhausted() && data != nullptr) {
+  while (from < text.size() && !work.exhausted()) {
     work.position_ = from;
     std::uint32_t options = PCRE2_NO_UTF_CHECK;
     const auto match = [&] {

@@ -17,7 +17,8 @@
 
 namespace tg {
 
-// The steps that the patterns of one text may still take; shared by all of them.
+// The steps that may still be taken for one text: shared by its parts and by all patterns, or a
+// text of many parts could take many times as long.
 class SplitWork {
  public:
   explicit SplitWork(std::size_t text_bytes);

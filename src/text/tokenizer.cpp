@@ -8,6 +8,7 @@
 namespace tg {
 
 struct Tokenizer::Work {
+  SplitWork splitting;
   std::vector<std::string_view> pieces;
   BytePairEncoder::Scratch merging;
 };
@@ -46,7 +47,7 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::build(TokenizerParts parts) 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens mode) const {
   const SpecialFinder& finder = mode == SpecialTokens::kParse ? parsed_ : always_parsed_;
   std::vector<TokenId> ids;
-  Work work;
+  Work work{pre_tokenizer_.work_for(text.size()), {}, {}};
   std::size_t at = 0;
   while (at < text.size()) {
     const std::optional<SpecialFinder::Found> found = finder.find(text, at);
@@ -63,7 +64,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens mode
 void Tokenizer::append_text(std::string_view text, Work& work, std::vector<TokenId>& ids) const {
   while (!text.empty()) {
     const std::size_t valid = valid_utf8_prefix(text);
-    pre_tokenizer_.split(text.substr(0, valid), work.pieces);
+    pre_tokenizer_.split(text.substr(0, valid), work.splitting, work.pieces);
     for (const std::string_view piece : work.pieces) {
       encoder_.append(piece, tokens_, work.merging, ids);
     }

@@ -17,9 +17,9 @@
 
 namespace tg {
 
-// One more than the highest id that is accepted, 16 times the largest vocabulary in use: the table
-// has a row for every id below the highest.
-inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 22;
+// One more than the highest id that is accepted, 4 times the largest vocabulary in use: the table
+// has a row of some 50 bytes for every id below the highest, so one huge id would cost memory.
+inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 20;
 
 // The token that the vocabulary spells `spelled`. A spelling with a character outside of the
 // alphabet stands for its own UTF-8 bytes, and text never becomes it by merging (Hugging Face's

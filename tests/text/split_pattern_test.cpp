@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <string_view>
@@ -26,7 +27,8 @@ std::string repeated(std::string_view unit, std::size_t times) {
 
 std::vector<std::string> split(const PreTokenizer& patterns, std::string_view text) {
   std::vector<std::string_view> pieces;
-  patterns.split(text, pieces);
+  SplitWork work = patterns.work_for(text.size());
+  patterns.split(text, work, pieces);
   return {pieces.begin(), pieces.end()};
 }
 
@@ -129,6 +131,24 @@ TEST(SplitPattern, WorkIsBoundedOnEveryText) {
     EXPECT_EQ(joined == text, true) << regex;
     EXPECT_EQ(split(patterns, text) == pieces, true) << regex;
   }
+}
+
+// The same for a text that comes in many parts, as a text with many special tokens does.
+TEST(SplitPattern, WorkIsSharedByTheParts) {
+  PreTokenizer patterns;
+  ASSERT_TRUE(patterns.add("(?:ab)*c|a"));
+  const std::string part = repeated("ab", 100);
+  constexpr std::size_t kParts = 20'000;
+  SplitWork work = patterns.work_for(part.size() * kParts);
+  std::vector<std::string_view> pieces;
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < kParts; ++i) {
+    patterns.split(part, work, pieces);
+    most = std::max(most, pieces.size());
+  }
+  EXPECT_EQ(most, 200U);         // at first each letter is a piece of its own,
+  EXPECT_EQ(pieces.size(), 1U);  // and the last parts are not split any more
+  EXPECT_TRUE(work.exhausted());
 }
 
 TEST(SplitPattern, LongRunsAreFine) {

@@ -1,7 +1,9 @@
 // Text that is not text, special tokens that overlap, and streams: properties over random input.
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include "text/special_finder.h"
 #include "text/stream_decoder.h"
@@ -67,6 +69,23 @@ TEST(TokenizerText, NoByteIsLost) {
       ASSERT_FALSE(tiny()->is_special(id));
     }
   }
+}
+
+TEST(TokenizerText, ThreadsShareOneTokenizer) {
+  ASSERT_NE(tiny(), nullptr);
+  std::string text = read_file(kGolden + "public_domain.txt");
+  const std::vector<TokenId> wanted = tiny()->encode(text, SpecialTokens::kParse);
+  std::vector<std::thread> threads;
+  std::atomic<int> equal = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) {
+        equal += tiny()->encode(text, SpecialTokens::kParse) == wanted ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(equal, 80);
 }
 
 TEST(TokenizerText, StreamsJoinToTheDecodedText) {
