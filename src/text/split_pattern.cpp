@@ -102,12 +102,6 @@ Result<SplitPattern> SplitPattern::compile(std::string_view regex) {
     return error(ErrorCode::kBadInput, "the split pattern {}: {} at offset {}", shown_text(regex),
                  reinterpret_cast<const char*>(message.data()), offset);
   }
-  std::uint32_t references = 0;
-  pcre2_pattern_info(compiled.get(), PCRE2_INFO_BACKREFMAX, &references);
-  if (references != 0) {
-    return error(ErrorCode::kUnsupported, "the split pattern {} has a back reference",
-                 shown_text(regex));
-  }
   // Without a compiler for this machine the interpreter does the same, at half the speed.
   static_cast<void>(pcre2_jit_compile(compiled.get(), PCRE2_JIT_COMPLETE));
   SplitPattern pattern(std::make_shared<const Compiled>(Compiled{

@@ -2,7 +2,7 @@
 //   PCRE2 with its compiler (JIT) where the machine has one. A hostile pattern from a file can be
 //   exponential, so every step of a match is counted (a callout before each item of the pattern
 //   plus the bytes that the item moved over) against a budget that is linear in the text. The
-//   budget is in steps, not seconds: the same text gives the same pieces on every machine.
+//   budget is in steps, not seconds: a slow or busy machine gives the same pieces.
 // Who owns: the pre-tokenizer; fixed after construction. Thread: const from any, each with its own
 //   SplitWork.
 #pragma once
