@@ -15,11 +15,11 @@ namespace tg {
 
 struct ContextAsk {
   std::int64_t users = 1;
-  std::optional<std::int64_t> max_seq_len;  // none: as long as the model's context
+  std::optional<std::int64_t> max_seq_len = {};  // none: as long as the model's context
   // false: one page per user, as long as max_seq_len (what "paged attention off" means here).
   bool paged = true;
   std::int64_t block = 64;
-  std::optional<std::int64_t> blocks;  // none: as many as all users can fill
+  std::optional<std::int64_t> blocks = {};  // none: as many as all users can fill
 };
 
 struct ContextPlan {

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "checkpoint/model_config.h"
 #include "model/model_runner.h"
+#include "tensor/dtype.h"
 
 namespace tg {
 

@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+#include "cli/commands.h"
+
+namespace tg {
+namespace {
+
+constexpr int kRefused = 2;
+
+// Warnings go to stderr, one line each, so that stdout is only the answer.
+void set_up_log() {
+  auto log = spdlog::stderr_logger_mt("llama-tg");
+  log->set_pattern("llama-tg: %l: %v");
+  spdlog::set_default_logger(log);
+}
+
+std::string one_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+int refuse(const std::string& message) {
+  fmt::print(stderr, "llama-tg: error: {}\n", one_line(message));
+  return kRefused;
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  set_up_log();
+  CLI::App program(
+      "Llama3 TG: Llama models on any x86-64 machine, batch-invariant, with paged attention and "
+      "continuous batching.\nAn error is one line on stderr and exit status 2.");
+  program.name("llama-tg");
+  program.require_subcommand(1);
+  program.set_version_flag("--version", "llama-tg " TG_VERSION);
+  ChosenCommand chosen;
+  add_text_demo_command(program, chosen);
+  add_generate_command(program, chosen);
+  add_chat_command(program, chosen);
+  add_tokenize_command(program, chosen);
+  add_inspect_command(program, chosen);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return program.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return refuse(e.what());
+  }
+  const Result<int> status = chosen();
+  if (!status) return refuse(status.error().text());
+  return *status;
+}
+
+}  // namespace tg

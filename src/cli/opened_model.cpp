@@ -1,0 +1,256 @@
+#include "cli/opened_model.h"
+
+#include <chrono>
+#include <filesystem>
+#include <utility>
+
+#include "checkpoint/gguf_source.h"
+#include "cli/memory.h"
+#include "cli/progress_bar.h"
+#include "text/shielded_text.h"
+
+namespace tg {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_file(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+bool is_directory(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+// The first .gguf file of a directory (all parts of a split model carry its tokenizer's place in
+// the first), or empty.
+std::string gguf_in(const std::string& directory) {
+  std::string first;
+  std::error_code failed;
+  for (fs::directory_iterator it(directory, failed), end; !failed && it != end;
+       it.increment(failed)) {
+    const std::string path = it->path().string();
+    if (it->path().extension() == ".gguf" && (first.empty() || path < first)) first = path;
+  }
+  return first;
+}
+
+GgufVocabulary vocabulary_of(GgufTokenizerData data) {
+  GgufVocabulary v;
+  v.model = std::move(data.model);
+  v.pre = std::move(data.pre);
+  v.tokens = std::move(data.tokens);
+  v.types = std::move(data.types);
+  v.merges = std::move(data.merges);
+  v.bos = data.bos;
+  v.add_bos = data.add_bos;
+  return v;
+}
+
+// A tokenizer, what else is known about chats from where it came, and that place.
+struct TextParts {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::string place;
+  std::string chat_template;
+  std::string chat_template_place;
+  std::string bos_text;
+  std::string eos_text;
+};
+
+Result<TextParts> open_gguf_text(const std::string& path) {
+  TextParts parts;
+  TG_ASSIGN(GgufTokenizerData data, read_gguf_tokenizer(path));
+  parts.place = path;
+  parts.chat_template = data.chat_template;
+  parts.chat_template_place = path + " (tokenizer.chat_template)";
+  const std::optional<std::int32_t> eos = data.eos;
+  auto tokenizer = make_gguf_tokenizer(vocabulary_of(std::move(data)));
+  if (!tokenizer) return at_place(std::move(tokenizer).error(), path);
+  parts.tokenizer = *tokenizer;
+  if (eos) parts.eos_text = parts.tokenizer->token_bytes(*eos);
+  return parts;
+}
+
+// kNotFound when there is no tokenizer at the path.
+Result<TextParts> open_text(const std::string& path) {
+  if (path.ends_with(".gguf") && is_file(path)) return open_gguf_text(path);
+  TextParts parts;
+  if (is_file(path)) {
+    parts.place = path;
+    TG_ASSIGN(parts.tokenizer,
+              path.ends_with(".json") ? load_tokenizer_json(path) : load_tiktoken(path));
+    return parts;
+  }
+  if (is_directory(path)) {
+    for (const char* name : {"/tokenizer.json", "/tokenizer.model", "/original/tokenizer.model"}) {
+      parts.place = path + name;
+      if (!is_file(parts.place)) continue;
+      TG_ASSIGN(parts.tokenizer, parts.place.ends_with(".json") ? load_tokenizer_json(parts.place)
+                                                                : load_tiktoken(parts.place));
+      TG_ASSIGN(HuggingFaceChat chat, read_hf_chat_template(path, /*for_tools=*/false));
+      parts.chat_template = std::move(chat.chat_template);
+      parts.chat_template_place = std::move(chat.place);
+      parts.bos_text = std::move(chat.bos_token);
+      parts.eos_text = std::move(chat.eos_token);
+      return parts;
+    }
+    if (const std::string file = gguf_in(path); !file.empty()) return open_gguf_text(file);
+  }
+  return at_place(Error{ErrorCode::kNotFound,
+                        "no tokenizer: neither tokenizer.json nor tokenizer.model is there",
+                        {}},
+                  path);
+}
+
+// The template and its name; that nothing fits is no error until a chat is asked for.
+Status choose_template(const ModelOptions& options, const TextParts& parts, OpenedModel& model) {
+  ChatTemplateSources sources;
+  sources.requested = options.chat_template;
+  sources.from_checkpoint = parts.chat_template;
+  sources.checkpoint_place = parts.chat_template_place;
+  sources.has_token = [&parts](std::string_view text) {
+    return parts.tokenizer != nullptr && parts.tokenizer->find_special(text).has_value();
+  };
+  Result<ChatTemplate> chosen = choose_chat_template(sources);
+  if (chosen) {
+    model.chat_template_name = chosen->name();
+    model.chat_template = std::move(*chosen);
+    return {};
+  }
+  if (!options.chat_template.empty()) {
+    return at_place(std::move(chosen).error(), "--chat-template");
+  }
+  model.chat_template_name = fmt::format("none ({})", chosen.error().text());
+  return {};
+}
+
+}  // namespace
+
+Status OpenedModel::needs_tokenizer() const {
+  if (tokenizer != nullptr) return {};
+  return error(ErrorCode::kNotFound, "{}; --prompt-ids needs none", tokenizer_place);
+}
+
+Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& path) {
+  TG_ASSIGN(TextParts parts, open_text(path));
+  return parts.tokenizer;
+}
+
+Result<OpenedModel> open_model(const ModelOptions& options) {
+  OpenedModel model;
+  TG_ASSIGN(model.path, model_path(options));
+  TG_ASSIGN(model.source, open_checkpoint(model.path, {.verify = options.verify}));
+  const ModelConfig& config = model.source->config();
+
+  Result<TextParts> parts = open_text(model.path);
+  if (!parts && parts.error().code != ErrorCode::kNotFound) {
+    return tl::unexpected<Error>(std::move(parts).error());
+  }
+  if (!parts) {
+    model.tokenizer_place = parts.error().text();
+    parts = TextParts{};
+  } else {
+    model.tokenizer_place = parts->place;
+  }
+  model.tokenizer = parts->tokenizer;
+  if (model.tokenizer != nullptr && model.tokenizer->vocab_size() > config.vocab) {
+    return error(ErrorCode::kBadInput,
+                 "{} has {} tokens, the model of {} only {}: they do not belong together",
+                 model.tokenizer_place, model.tokenizer->vocab_size(), model.path, config.vocab);
+  }
+  model.bos_text = parts->bos_text;
+  model.eos_text = parts->eos_text;
+  if (model.tokenizer != nullptr && model.bos_text.empty() && model.tokenizer->bos_id()) {
+    model.bos_text = model.tokenizer->token_bytes(*model.tokenizer->bos_id());
+  }
+  TG_RETURN_IF_ERROR(choose_template(options, *parts, model));
+  model.stop_ids = config.stop_ids;
+  if (model.stop_ids.empty() && model.tokenizer != nullptr) {
+    model.stop_ids = model.tokenizer->default_stop_ids();
+  }
+  return model;
+}
+
+Result<std::vector<TokenId>> encode_chat(const OpenedModel& model,
+                                         const std::vector<ChatTurn>& turns) {
+  TG_RETURN_IF_ERROR(model.needs_tokenizer());
+  if (!model.chat_template) {
+    return error(ErrorCode::kNotFound,
+                 "no chat template: {}; give --chat-template, or use text as it is",
+                 model.chat_template_name);
+  }
+  ChatInput input;
+  for (const ChatTurn& turn : turns) {
+    input.messages.push_back(
+        {{"role", turn.role}, {"content", shield_special(*model.tokenizer, turn.content)}});
+  }
+  input.bos_token = model.bos_text;
+  input.eos_token = model.eos_text;
+  TG_ASSIGN(const std::string text, model.chat_template->render(input));
+  return encode_shielded(*model.tokenizer, text);
+}
+
+Result<std::vector<TokenId>> encode_prompt(const OpenedModel& model, const std::string& text,
+                                           bool instruct) {
+  if (instruct) return encode_chat(model, {{"user", text}});
+  TG_RETURN_IF_ERROR(model.needs_tokenizer());
+  return model.tokenizer->encode_prompt(text, SpecialTokens::kAsText);
+}
+
+RunSummary summarize(const std::string& command, const OpenedModel& model,
+                     const ModelOptions& options, const RunSettings& settings,
+                     const ContextPlan& plan, std::int64_t users) {
+  RunSummary s;
+  s.command = command;
+  s.model = model.path;
+  s.kernels = settings.kernels->name;
+  s.compute_dtype = options.compute_dtype;
+  s.threads = settings.threads;
+  s.users = users;
+  s.max_seq_len = plan.max_seq_len;
+  s.page_block_size = plan.capacity.block;
+  s.page_max_num_blocks = plan.capacity.blocks;
+  return s;
+}
+
+Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const OpenedModel& model,
+                                                       const RunSettings& settings,
+                                                       const ContextPlan& plan,
+                                                       std::int64_t users) {
+  const auto begin = std::chrono::steady_clock::now();
+  const ModelConfig& config = model.source->config();
+  const MemoryNeed need = memory_need(config, settings.dtype, plan.capacity, settings.threads);
+  TG_RETURN_IF_ERROR(check_memory(need, config, settings.dtype, plan.capacity, available_memory()));
+
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel(settings.threads));
+  {
+    ProgressBar bar("Loading weights");
+    TG_ASSIGN(LlamaWeights weights, load_weights(*model.source, loaded->team_,
+                                                 [&bar](std::int64_t done, std::int64_t total) {
+                                                   bar.show(done, total);
+                                                 }));
+    RunnerOptions options;
+    options.kernels = settings.kernels;
+    options.dtype = settings.dtype;
+    options.capacity = plan.capacity;
+    options.max_context = plan.max_seq_len;
+    TG_ASSIGN(loaded->runner_, LlamaRunner::create(std::move(weights), loaded->team_, options));
+  }
+  // The first touch of every buffer is slow and belongs to loading, not to the first user's answer.
+  const TokenId token = 0;
+  const PageId page = 0;
+  StepSequence warm_up;
+  warm_up.tokens = {&token, 1};
+  warm_up.pages = {&page, 1};
+  TG_RETURN_IF_ERROR(loaded->runner_->step({{&warm_up, 1}}));
+
+  EngineOptions engine_options;
+  engine_options.max_users = users;
+  TG_ASSIGN(loaded->engine_, Engine::create(*loaded->runner_, engine_options));
+  loaded->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return loaded;
+}
+
+}  // namespace tg

@@ -1,0 +1,85 @@
+// What: a checkpoint as a command meets it before loading: its tensors' directory, its tokenizer,
+//   chat template and stop ids. And the same loaded, with runner and engine.
+// Who owns: the command. Thread: the main thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread_team.h"
+#include "checkpoint/tensor_source.h"
+#include "cli/answer.h"
+#include "cli/context_plan.h"
+#include "cli/model_options.h"
+#include "engine/engine.h"
+#include "model/llama_runner.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace tg {
+
+struct OpenedModel {
+  std::string path;
+  std::unique_ptr<TensorSource> source;
+  std::shared_ptr<const Tokenizer> tokenizer;  // nullptr when the checkpoint has none
+  std::string tokenizer_place;  // the file it came from, or what was looked for in vain
+  std::optional<ChatTemplate> chat_template;  // none: nothing fits; see chat_template_name
+  std::string chat_template_name;             // what it is, or why there is none
+  std::string bos_text;
+  std::string eos_text;
+  // What ends an answer: the checkpoint's own list, else what the tokenizer's names say.
+  std::vector<TokenId> stop_ids;
+
+  // kNotFound with what was looked for.
+  Status needs_tokenizer() const;
+};
+
+// Only the tokenizer of a checkpoint, or of a tokenizer file itself.
+Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& path);
+
+// Reads no weights yet.
+Result<OpenedModel> open_model(const ModelOptions& options);
+
+// One turn of a conversation.
+struct ChatTurn {
+  std::string role;  // "system", "user", "assistant"
+  std::string content;
+};
+
+// Ids of a conversation in the chat form, with the assistant's turn to come. Special tokens in a
+// turn's content stay text.
+Result<std::vector<TokenId>> encode_chat(const OpenedModel& model,
+                                         const std::vector<ChatTurn>& turns);
+
+// Ids of one user's text: as a chat of one turn (instruct), or as it is with the BOS that the model
+// wants.
+Result<std::vector<TokenId>> encode_prompt(const OpenedModel& model, const std::string& text,
+                                           bool instruct);
+
+// The settings of a run, for the answer file.
+RunSummary summarize(const std::string& command, const OpenedModel& model,
+                     const ModelOptions& options, const RunSettings& settings,
+                     const ContextPlan& plan, std::int64_t users);
+
+class LoadedModel {
+ public:
+  // Checks the memory, then reads the weights with a progress bar.
+  static Result<std::unique_ptr<LoadedModel>> load(const OpenedModel& model,
+                                                   const RunSettings& settings,
+                                                   const ContextPlan& plan, std::int64_t users);
+  Engine& engine() { return *engine_; }
+  double load_s() const { return load_s_; }
+
+ private:
+  explicit LoadedModel(int threads) : team_(threads) {}
+
+  ThreadTeam team_;
+  std::unique_ptr<LlamaRunner> runner_;
+  std::unique_ptr<Engine> engine_;
+  double load_s_ = 0.0;
+};
+
+}  // namespace tg

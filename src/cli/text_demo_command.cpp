@@ -1,0 +1,314 @@
+// llama-tg text-demo: a JSON file of prompts for several users at once, their answers, and the
+// numbers.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "cli/answer_file.h"
+#include "cli/commands.h"
+#include "cli/demo_cases.h"
+#include "cli/opened_model.h"
+#include "cli/option_values.h"
+#include "cli/performance.h"
+#include "cli/prompts.h"
+#include "cli/run_requests.h"
+
+namespace tg {
+namespace {
+
+struct TextDemoOptions {
+  ModelOptions model;
+  std::string demo_case = "batch-1";
+  std::optional<std::string> input_prompts;
+  std::string prompt_ids;
+  int instruct = 1;
+  std::optional<std::int64_t> repeat_batches;
+  std::optional<std::int64_t> max_seq_len;
+  std::optional<std::int64_t> batch_size;
+  std::optional<std::int64_t> max_generated_tokens;
+  int paged_attention = 1;
+  std::string page_params;
+  std::string sampling_params;
+  int stop_at_eos = 0;
+  std::optional<std::uint64_t> seed;
+  bool print_iterations = false;
+  std::string output;
+};
+
+// A case with the options that override it.
+struct DemoPlan {
+  std::int64_t users = 1;
+  std::int64_t repeat_batches = 1;
+  std::int64_t max_generated_tokens = 128;
+  PageParams pages;
+  std::vector<SamplingParams> sampling;  // [users]
+};
+
+Result<DemoPlan> make_plan(const TextDemoOptions& o, const DemoCase& demo_case) {
+  DemoPlan plan;
+  plan.users = o.batch_size.value_or(demo_case.batch_size);
+  if (plan.users < 1 || plan.users > 256) {
+    return error(ErrorCode::kBadArgument, "--batch-size {}: need 1..256 users", plan.users);
+  }
+  plan.repeat_batches = o.repeat_batches.value_or(demo_case.repeat_batches);
+  plan.max_generated_tokens = o.max_generated_tokens.value_or(demo_case.max_generated_tokens);
+  plan.pages = demo_case.page_params;
+  if (!o.page_params.empty()) {
+    Result<PageParams> pages = parse_page_params(o.page_params);
+    if (!pages) return at_place(std::move(pages).error(), "--page-params");
+    plan.pages = *pages;
+  }
+  SamplingSpec spec = demo_case.sampling;
+  if (!o.sampling_params.empty()) {
+    Result<SamplingSpec> parsed = parse_sampling_params(o.sampling_params);
+    if (!parsed) return at_place(std::move(parsed).error(), "--sampling-params");
+    spec = std::move(*parsed);
+  }
+  for (std::int64_t user = 0; user < plan.users; ++user) {
+    Result<SamplingParams> params = sampling_for_user(spec, user, plan.users);
+    if (!params) return at_place(std::move(params).error(), "--sampling-params");
+    if (o.seed) params->seed = *o.seed;
+    plan.sampling.push_back(std::move(*params));
+  }
+  return plan;
+}
+
+// Where a case's prompt file is: below the current directory, or beside the program or its
+// installation.
+std::string find_demo_file(const std::string& name) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (fs::exists(name, ignored)) return name;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  for (const char* up : {"..", "../share/llama-tg", "../../.."}) {
+    const fs::path path = program.parent_path() / up / name;
+    if (fs::exists(path, ignored)) return path.lexically_normal().string();
+  }
+  return name;
+}
+
+// The text and ids of the entries that the run looks at, or of the one given list of ids.
+Result<std::vector<UserRequest>> read_entries(const TextDemoOptions& o, const DemoCase& demo_case,
+                                              const DemoPlan& plan, const OpenedModel& model) {
+  std::vector<UserRequest> entries;
+  if (!o.prompt_ids.empty()) {
+    Result<std::vector<TokenId>> ids = parse_id_list(o.prompt_ids);
+    if (!ids) return at_place(std::move(ids).error(), "--prompt-ids");
+    entries.push_back({.prompt = {}, .prompt_ids = std::move(*ids), .sampling = {}});
+    return entries;
+  }
+  const std::string path = o.input_prompts ? *o.input_prompts : find_demo_file(demo_case.prompts);
+  TG_ASSIGN(const std::vector<PromptEntry> file, read_prompt_file(path));
+  const std::size_t count =
+      entries_needed(static_cast<std::size_t>(plan.users),
+                     static_cast<std::size_t>(plan.repeat_batches), file.size());
+  TG_ASSIGN(std::vector<std::string> texts,
+            load_prompts(path, file, count, o.instruct != 0, ContextOptions{}));
+  for (std::string& text : texts) {
+    Result<std::vector<TokenId>> ids = encode_prompt(model, text, o.instruct != 0);
+    if (!ids) {
+      return at_place(std::move(ids).error(),
+                      fmt::format("{}: entry {}", path, entries.size() + 1));
+    }
+    entries.push_back({.prompt = std::move(text), .prompt_ids = std::move(*ids), .sampling = {}});
+  }
+  return entries;
+}
+
+// The users of one repeat.
+std::vector<UserRequest> users_of_batch(const DemoPlan& plan,
+                                        const std::vector<UserRequest>& entries,
+                                        std::int64_t batch) {
+  std::vector<UserRequest> users;
+  for (std::int64_t user = 0; user < plan.users; ++user) {
+    users.push_back(entries[entry_of_user(static_cast<std::size_t>(user),
+                                          static_cast<std::size_t>(batch), entries.size())]);
+    users.back().sampling = plan.sampling[static_cast<std::size_t>(user)];
+  }
+  return users;
+}
+
+// Every request of every repeat must fit alone; said before the weights are read.
+Status check_requests(const DemoPlan& plan, const std::vector<UserRequest>& entries,
+                      const ModelConfig& config, const ContextPlan& context) {
+  for (std::int64_t batch = 0; batch < plan.repeat_batches; ++batch) {
+    const std::vector<UserRequest> users = users_of_batch(plan, entries, batch);
+    for (std::size_t user = 0; user < users.size(); ++user) {
+      Request request;
+      request.prompt_ids = users[user].prompt_ids;
+      request.max_new_tokens = plan.max_generated_tokens;
+      request.sampling = users[user].sampling;
+      Status fits = check_request(request, {config.vocab, context.max_seq_len,
+                                            context.capacity.block, context.capacity.blocks});
+      if (!fits) return at_place(std::move(fits).error(), fmt::format("user {}", user));
+    }
+  }
+  return {};
+}
+
+// Long texts from both ends, as nobody reads the middle. No character is cut.
+std::string shortened(const std::string& text) {
+  constexpr std::size_t kEnd = 100;
+  if (text.size() <= 2 * kEnd) return text;
+  const auto inside_character = [&text](std::size_t at) {
+    return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+  };
+  std::size_t head = kEnd;
+  std::size_t tail = text.size() - kEnd;
+  while (inside_character(head)) --head;
+  while (inside_character(tail)) ++tail;
+  return text.substr(0, head) + "\n<long prompt not printed in full>\n" + text.substr(tail);
+}
+
+void print_answers(const std::vector<UserAnswer>& answers, std::int64_t batch) {
+  fmt::print("\n==REPEAT BATCH {}\n", batch);
+  for (std::size_t user = 0; user < answers.size(); ++user) {
+    const UserAnswer& a = answers[user];
+    fmt::print("==USER {} - PROMPT\n{}\n==USER {} - OUTPUT\n{}\n\n", user,
+               a.prompt.empty() ? fmt::format("ids {}", fmt::join(a.prompt_ids, ","))
+                                : shortened(a.prompt),
+               user, a.text.empty() ? fmt::format("ids {}", fmt::join(a.output_ids, ",")) : a.text);
+  }
+}
+
+void print_iteration(const StepReport& step, std::int64_t iteration) {
+  const double seconds = step.total_s;
+  fmt::print("Decode Iteration {}: Time: {:.2f} ms, tok/s/user: {:.2f}, Throughput: {:.2f} tok/s\n",
+             iteration, 1e3 * seconds, 1.0 / seconds,
+             static_cast<double>(step.sampled_tokens) / seconds);
+}
+
+Result<std::vector<UserAnswer>> run_batch(const TextDemoOptions& o, const DemoPlan& plan,
+                                          const OpenedModel& model, Engine& engine,
+                                          const std::vector<UserRequest>& users) {
+  RunRequestsOptions options;
+  options.max_new_tokens = plan.max_generated_tokens;
+  options.stop_ids = model.stop_ids;
+  options.ignore_eos = o.stop_at_eos == 0;
+  std::int64_t iteration = 0;
+  if (o.print_iterations) {
+    options.on_step = [&iteration](const StepReport& step) {
+      if (step.prefill_rows > 0) {
+        fmt::print("Prefilling: {} prompt tokens in {:.2f} ms, {} users decode beside it\n",
+                   step.prefill_rows, 1e3 * step.total_s, step.decode_rows);
+      } else {
+        print_iteration(step, ++iteration);
+      }
+    };
+  }
+  return run_requests(engine, model.tokenizer.get(), users, options);
+}
+
+Result<int> run(const TextDemoOptions& o) {
+  TG_RETURN_IF_ERROR(check_writable(o.output));
+  TG_ASSIGN(const DemoCase demo_case, find_demo_case(o.demo_case));
+  TG_ASSIGN(const DemoPlan plan, make_plan(o, demo_case));
+  TG_ASSIGN(const RunSettings settings, run_settings(o.model));
+  TG_ASSIGN(const OpenedModel model, open_model(o.model));
+  const ModelConfig& config = model.source->config();
+
+  TG_ASSIGN(const std::vector<UserRequest> entries, read_entries(o, demo_case, plan, model));
+  ContextAsk ask;
+  ask.users = plan.users;
+  ask.max_seq_len = o.max_seq_len.value_or(std::min(demo_case.max_seq_len, config.max_context));
+  ask.paged = o.paged_attention != 0;
+  ask.block = plan.pages.block_size;
+  // A case's pool is a default: a short context cannot fill it, and a small pool is no mistake.
+  ask.blocks = plan.pages.max_num_blocks;
+  if (!o.max_seq_len) {
+    ask.max_seq_len = std::min(*ask.max_seq_len, ask.block * *ask.blocks);
+  }
+  TG_ASSIGN(const ContextPlan context, plan_context(config, ask));
+  TG_RETURN_IF_ERROR(check_requests(plan, entries, config, context));
+
+  std::vector<std::size_t> lengths;
+  for (const UserRequest& user : users_of_batch(plan, entries, 0)) {
+    lengths.push_back(user.prompt_ids.size());
+  }
+  fmt::print("Encoded prompt lengths: {}\n# of users: {}\n", fmt::join(lengths, ", "), plan.users);
+  std::fflush(stdout);
+  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
+            LoadedModel::load(model, settings, context, plan.users));
+  if (o.stop_at_eos == 0) {
+    spdlog::info("--stop-at-eos is off: answers go on after their end and will repeat themselves");
+  }
+
+  std::vector<std::vector<UserAnswer>> batches;
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::int64_t batch = 0; batch < plan.repeat_batches; ++batch) {
+    TG_ASSIGN(std::vector<UserAnswer> answers,
+              run_batch(o, plan, model, loaded->engine(), users_of_batch(plan, entries, batch)));
+    for (std::size_t user = 0; user < answers.size(); ++user) {
+      if (answers[user].error.empty()) continue;
+      return error(ErrorCode::kInternal, "user {}: {}", user, answers[user].error);
+    }
+    fmt::print("Finished prefill for all users up to {} tokens.\n",
+               *std::max_element(lengths.begin(), lengths.end()));
+    print_answers(answers, batch);
+    fmt::print("{}", performance_text(measure(answers), loaded->load_s()));
+    std::fflush(stdout);
+    batches.push_back(std::move(answers));
+  }
+  if (o.output.empty()) return 0;
+  RunSummary summary = summarize("text-demo", model, o.model, settings, context, plan.users);
+  summary.max_generated_tokens = plan.max_generated_tokens;
+  summary.instruct = o.instruct != 0;
+  summary.stop_at_eos = o.stop_at_eos != 0;
+  summary.load_s = loaded->load_s();
+  summary.run_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  TG_RETURN_IF_ERROR(write_answer_file(o.output, answer_json(summary, batches)));
+  return 0;
+}
+
+}  // namespace
+
+void add_text_demo_command(CLI::App& program, ChosenCommand& chosen) {
+  auto o = std::make_shared<TextDemoOptions>();
+  CLI::App* app = program.add_subcommand(
+      "text-demo", "a JSON file of prompts for several users at once, with performance numbers");
+  add_checkpoint_options(*app, o->model);
+  add_run_options(*app, o->model);
+  app->add_option("--case", o->demo_case, "a named set of all that follows; options override it")
+      ->capture_default_str();
+  app->add_option("--input-prompts,--input_prompts", o->input_prompts,
+                  R"(JSON file: [{"prompt": ..., "context": URL|file|text, "max_length": ...}])");
+  app->add_option("--prompt-ids", o->prompt_ids, "token ids for every user in place of the file");
+  const auto flag = [app](const char* names, int& value, const char* text) {
+    app->add_option(names, value, text)->check(CLI::IsMember({0, 1}))->capture_default_str();
+  };
+  flag("--instruct", o->instruct, "1: prompts are messages in the chat form; 0: text as it is");
+  app->add_option("--repeat-batches,--repeat_batches", o->repeat_batches,
+                  "batches one after the other, prompts rotated by one user each time")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--max-seq-len,--max_seq_len", o->max_seq_len,
+                  "most tokens of prompt and answer of a user");
+  app->add_option("--batch-size,--batch_size", o->batch_size, "users at once, 1..256");
+  app->add_option("--max-generated-tokens,--max_generated_tokens", o->max_generated_tokens,
+                  "per user")
+      ->check(CLI::NonNegativeNumber);
+  flag("--paged-attention,--paged_attention", o->paged_attention,
+       "0: one page per user, as long as --max-seq-len");
+  app->add_option("--page-params,--page_params", o->page_params,
+                  R"(JSON: {"page_block_size": 16|32|64, "page_max_num_blocks": N})");
+  app->add_option("--sampling-params,--sampling_params", o->sampling_params,
+                  R"(JSON: {"temperature": 0.7, "top_p": 0.9, "top_k": 32, "seed": [1, 2, ...]}, )"
+                  "one value for all users or a list; also min_p, presence_penalty, "
+                  "frequency_penalty, repetition_penalty, log_probs");
+  flag("--stop-at-eos,--stop_at_eos", o->stop_at_eos, "1: a user ends with his answer");
+  app->add_option("--seed", o->seed, "in place of the sampling parameters' seeds");
+  app->add_flag("--print-iterations", o->print_iterations, "one line per step");
+  app->add_option("--output", o->output, "write ids, texts, times and totals to this JSON file");
+  std::string cases = "Cases:\n";
+  for (const DemoCase& c : demo_cases()) {
+    cases += fmt::format("  {:31} {}\n", c.name, c.later.empty() ? c.what : c.later);
+  }
+  app->footer(cases);
+  app->callback([o, &chosen] { chosen = [o] { return run(*o); }; });
+}
+
+}  // namespace tg
