@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
 
@@ -39,7 +40,6 @@ int run_command_line(int argc, char** argv) {
       "Llama3 TG: Llama models on any x86-64 machine, batch-invariant, with paged attention and "
       "continuous batching.\nAn error is one line on stderr and exit status 2.");
   program.name("llama-tg");
-  program.require_subcommand(1);
   program.set_version_flag("--version", "llama-tg " TG_VERSION);
   ChosenCommand chosen;
   add_text_demo_command(program, chosen);
@@ -47,12 +47,19 @@ int run_command_line(int argc, char** argv) {
   add_chat_command(program, chosen);
   add_tokenize_command(program, chosen);
   add_inspect_command(program, chosen);
+  program.allow_extras();  // of the program itself: what is no command is named below
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
     return program.exit(e);
   } catch (const CLI::ParseError& e) {
     return refuse(e.what());
+  }
+  if (!chosen) {
+    const std::vector<std::string> words = program.remaining();
+    return refuse(words.empty()
+                      ? "no command given; llama-tg --help lists them"
+                      : fmt::format("'{}' is no command; llama-tg --help lists them", words[0]));
   }
   const Result<int> status = chosen();
   if (!status) return refuse(status.error().text());

@@ -19,7 +19,8 @@ Result<ContextPlan> plan_context(const ModelConfig& config, const ContextAsk& as
                  *ask.max_seq_len, config.max_context);
   }
   ContextPlan plan;
-  plan.max_seq_len = ask.max_seq_len.value_or(config.max_context);
+  plan.max_seq_len =
+      ask.max_seq_len.value_or(std::min(config.max_context, ask.default_max_seq_len));
   plan.capacity.max_rows = std::max(kStepRows, ask.users);
   if (!ask.paged) {
     plan.capacity.block = (plan.max_seq_len + kAttentionStep - 1) / kAttentionStep * kAttentionStep;
@@ -36,7 +37,6 @@ Result<ContextPlan> plan_context(const ModelConfig& config, const ContextAsk& as
                  "sequence",
                  plan.max_seq_len, plan.capacity.blocks, plan.capacity.block, positions);
   }
-  plan.max_seq_len = std::min(plan.max_seq_len, positions);
   return plan;
 }
 

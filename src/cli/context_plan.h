@@ -15,7 +15,9 @@ namespace tg {
 
 struct ContextAsk {
   std::int64_t users = 1;
-  std::optional<std::int64_t> max_seq_len = {};  // none: as long as the model's context
+  // None: default_max_seq_len, or the model's context if that is shorter.
+  std::optional<std::int64_t> max_seq_len = {};
+  std::int64_t default_max_seq_len = 131072;
   // false: one page per user, as long as max_seq_len (what "paged attention off" means here).
   bool paged = true;
   std::int64_t block = 64;
@@ -23,7 +25,7 @@ struct ContextAsk {
 };
 
 struct ContextPlan {
-  std::int64_t max_seq_len = 0;
+  std::int64_t max_seq_len = 0;  // the pages may hold less: see check_request()
   KvCapacity capacity;
 };
 

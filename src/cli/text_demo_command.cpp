@@ -215,25 +215,22 @@ Result<int> run(const TextDemoOptions& o) {
   TG_ASSIGN(const std::vector<UserRequest> entries, read_entries(o, demo_case, plan, model));
   ContextAsk ask;
   ask.users = plan.users;
-  ask.max_seq_len = o.max_seq_len.value_or(std::min(demo_case.max_seq_len, config.max_context));
+  ask.max_seq_len = o.max_seq_len;
+  ask.default_max_seq_len = demo_case.max_seq_len;
   ask.paged = o.paged_attention != 0;
   ask.block = plan.pages.block_size;
-  // A case's pool is a default: a short context cannot fill it, and a small pool is no mistake.
   ask.blocks = plan.pages.max_num_blocks;
-  if (!o.max_seq_len) {
-    ask.max_seq_len = std::min(*ask.max_seq_len, ask.block * *ask.blocks);
-  }
   TG_ASSIGN(const ContextPlan context, plan_context(config, ask));
   TG_RETURN_IF_ERROR(check_requests(plan, entries, config, context));
 
+  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
+            LoadedModel::load(model, settings, context, plan.users));
   std::vector<std::size_t> lengths;
   for (const UserRequest& user : users_of_batch(plan, entries, 0)) {
     lengths.push_back(user.prompt_ids.size());
   }
   fmt::print("Encoded prompt lengths: {}\n# of users: {}\n", fmt::join(lengths, ", "), plan.users);
   std::fflush(stdout);
-  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
-            LoadedModel::load(model, settings, context, plan.users));
   if (o.stop_at_eos == 0) {
     spdlog::info("--stop-at-eos is off: answers go on after their end and will repeat themselves");
   }

@@ -43,10 +43,11 @@ TEST(ContextPlan, PagesForWhatCanBeUsed) {
   EXPECT_GE(plan_context(llama70b(), {.users = 256})->capacity.max_rows, 256);
 }
 
-TEST(ContextPlan, APoolSmallerThanTheModelsContextIsTheLimit) {
-  const auto plan = plan_context(llama70b(), {.users = 1, .block = 32, .blocks = 16});
-  ASSERT_TRUE(plan);
-  EXPECT_EQ(plan->max_seq_len, 512);
+TEST(ContextPlan, WithoutALengthTheShorterOfCaseAndModelCounts) {
+  EXPECT_EQ(plan_context(llama70b(), {.default_max_seq_len = 1024})->max_seq_len, 1024);
+  ModelConfig config = llama70b();
+  config.max_context = 512;
+  EXPECT_EQ(plan_context(config, {.default_max_seq_len = 1024})->max_seq_len, 512);
 }
 
 TEST(ContextPlan, UnpagedIsOnePagePerUser) {

@@ -1,0 +1,78 @@
+// Test helper: runs the built program as a user would and gives back what it wrote.
+#pragma once
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace tg::test {
+
+inline std::string read_whole(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+struct Outcome {
+  int status = -1;
+  std::string out;
+  std::string err;
+  double seconds = 0.0;
+};
+
+// A folder of the test's own, which is also the program's current directory.
+class ProgramFolder {
+ public:
+  explicit ProgramFolder(const std::string& name)
+      : path_(std::filesystem::temp_directory_path() /
+              ("tg_" + name + "_" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~ProgramFolder() { std::filesystem::remove_all(path_); }
+  ProgramFolder(const ProgramFolder&) = delete;
+  ProgramFolder& operator=(const ProgramFolder&) = delete;
+
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(file(name), std::ios::binary) << text;
+  }
+
+  // `arguments` are a shell's words behind "llama-tg"; `prefix` stands in front of it.
+  Outcome run(const std::string& arguments, const std::string& input = {},
+              const std::string& prefix = {}) const {
+    write("stdin", input);
+    const std::string command =
+        "cd '" + path_.string() + "' && env -u LLAMA_DIR -u HF_MODEL timeout 120 " + prefix + " '" +
+        TG_BINARY_DIR "/src/llama-tg' " + arguments + " < stdin > stdout 2> stderr";
+    const auto begin = std::chrono::steady_clock::now();
+    const int status = std::system(command.c_str());
+    Outcome outcome;
+    outcome.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    outcome.out = read_whole(file("stdout"));
+    outcome.err = read_whole(file("stderr"));
+    return outcome;
+  }
+
+  nlohmann::json json(const std::string& name) const {
+    return nlohmann::json::parse(read_whole(file(name)));
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string golden(const std::string& name) {
+  return std::string(TG_SOURCE_DIR) + "/tests/golden/" + name;
+}
+inline std::string small_model() {
+  return std::string(TG_SOURCE_DIR) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+
+}  // namespace tg::test
