@@ -19,12 +19,12 @@ struct ContextOptions {
   int max_redirects = 5;
 };
 
-// An http or https URL is downloaded, or taken from the cache. The name of a file that exists, relative
-// to base_directory, is that file, and so is one word with a '.' or '/' in it, which has to exist.
-// Anything else is the text itself, as it is. What was read is
-
-// UTF-8: ISO-8859-1, where the server says so, is converted, and bytes that are no UTF-8 become
-// U+FFFD. Errors (kIo, kNotFound, kBadArgument, kOutOfCapacity) name the URL or file.
+// An http or https URL is downloaded, or taken from the cache. The name of a file that exists,
+// relative to base_directory, is that file, and so is one word with a '.' or '/' in it, which has
+// to exist. Anything else is the text itself, as it is. What was read becomes UTF-8: ISO-8859-1,
+// where the server says so, is converted, other bytes that are no UTF-8 become U+FFFD, a byte order
+// mark goes. HTML stays as it is. Errors (kIo, kNotFound, kBadArgument, kOutOfCapacity) name the
+// URL or file.
 Result<std::string> fetch_context(const std::string& context, const ContextOptions& options);
 
 }  // namespace tg

@@ -57,8 +57,10 @@ Result<double> read_number(const Json& value) {
 }
 
 Result<std::int64_t> read_integer(const Json& value) {
-  if (!value.is_number_integer()) {
-    return error(ErrorCode::kBadArgument, "{} is no whole number", shown(value));
+  constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (!value.is_number_integer() ||
+      (value.is_number_unsigned() && value.get<std::uint64_t>() > kMost)) {
+    return error(ErrorCode::kBadArgument, "{} is no whole number below 2^63", shown(value));
   }
   return value.get<std::int64_t>();
 }
