@@ -36,7 +36,7 @@ Result<jinja::Value> messages_value(const Json& messages) {
       if (!name) return at_place(std::move(name).error(), place);
       auto value = jinja::from_json(json);
       if (!value) return at_place(std::move(value).error(), place);
-      TG_RETURN_IF_ERROR(fields->set(*name, std::move(*value)));
+      TG_RETURN_IF_ERROR(fields->set_text(key, std::move(*value)));
     }
     all.emplace_back(jinja::DictPtr(std::move(fields)));
   }
@@ -46,13 +46,13 @@ Result<jinja::Value> messages_value(const Json& messages) {
 Status set_json(jinja::Dict& variables, const std::string& name, const Json& json) {
   auto value = jinja::from_json(json);
   if (!value) return at_place(std::move(value).error(), name);
-  return variables.set(jinja::Value(name), std::move(*value));
+  return variables.set_text(name, std::move(*value));
 }
 
 Result<jinja::Dict> variables_of(const ChatInput& input) {
   jinja::Dict variables;
   TG_ASSIGN(jinja::Value messages, messages_value(input.messages));
-  TG_RETURN_IF_ERROR(variables.set(jinja::Value("messages"), std::move(messages)));
+  TG_RETURN_IF_ERROR(variables.set_text("messages", std::move(messages)));
   TG_RETURN_IF_ERROR(set_json(variables, "tools", input.tools));
   TG_RETURN_IF_ERROR(set_json(variables, "documents", input.documents));
   TG_RETURN_IF_ERROR(set_json(variables, "add_generation_prompt", input.add_generation_prompt));

@@ -50,7 +50,9 @@ TEST(JinjaGolden, SameTextAsJinja2) {
     if (one[1].is_null()) {
       ++failures;
       EXPECT_FALSE(text) << "Jinja2 refuses: " << source << "\nours: " << (text ? *text : "");
-      if (!text) EXPECT_TRUE(text.error().text().starts_with("golden: line ")) << source;
+      if (!text) {
+        EXPECT_TRUE(text.error().text().starts_with("golden: line ")) << source;
+      }
       continue;
     }
     ++texts;

@@ -26,7 +26,7 @@ std::string times(std::string_view text, int count) {
 
 Result<std::string> rendered(std::string_view source, const RenderLimits& limits = {}) {
   Dict variables;
-  EXPECT_TRUE(variables.set(Value("x"), Value("text")));
+  EXPECT_TRUE(variables.set_text("x", Value("text")));
   TG_ASSIGN(const Template made, Template::parse(source, "hostile"));
   return made.render(variables, std::nullopt, limits);
 }
@@ -84,12 +84,12 @@ TEST(JinjaHostile, LoopsAndRecursionAreBounded) {
   };
   refused("{% for i in range(10 ** 12) %}{% endfor %}", "range() of more than 100000");
   refused(times("{% for i in range(100000) %}", 5) + times("{% endfor %}", 5), "steps");
-  refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nests calls deeper than 400");
-  refused("{% macro m(a=m()) %}{% endmacro %}{{ m() }}", "nests calls deeper than 400");
+  refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nests calls deeper than 300");
+  refused("{% macro m(a=m()) %}{% endmacro %}{{ m() }}", "nests calls deeper than 300");
   refused(
       "{% macro a() %}{{ b() }}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}"
       "{{ a() }}",
-      "nests calls deeper than 400");
+      "nests calls deeper than 300");
   refused(
       "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
       "{{ f(60) }}",
@@ -97,9 +97,9 @@ TEST(JinjaHostile, LoopsAndRecursionAreBounded) {
   refused(
       "{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{{ caller }}{% endmacro %}"
       "{{ m() }}",
-      "nests calls deeper than 400");
+      "nests calls deeper than 300");
   refused("{{ 'a' | map(" + times("'map', ", 2'000) + "'upper') | list }}",
-          "nests calls deeper than 400");
+          "nests calls deeper than 300");
 }
 
 TEST(JinjaHostile, MemoryIsBounded) {
@@ -130,6 +130,56 @@ TEST(JinjaHostile, MemoryOfIndents) {
   expect_refused("{{ [[[[[1] * 1000] * 9]]] | tojson(indent=1000000) }}", ErrorCode::kOutOfCapacity,
                  "more than");
   expect_refused("{{ [1] | batch(10 ** 15, 0) | list }}", ErrorCode::kOutOfCapacity, "steps");
+}
+
+TEST(JinjaHostile, LongTextsCostTheirLength) {
+  const auto refused = [](const std::string& body) {
+    expect_refused(
+        "{% set s = 'a' * 8000000 %}{% set b = 'a' * 4000000 ~ 'b' %}"
+        "{% for i in range(100000) %}" +
+            body + "{% endfor %}",
+        ErrorCode::kOutOfCapacity, "steps");
+  };
+  for (const std::string expression : {"s.startswith(s)",
+                                       "s == s ~ ''",
+                                       "s.find(b)",
+                                       "s.rfind(b)",
+                                       "s.split(b)",
+                                       "s.rsplit(b)",
+                                       "s.count(b)",
+                                       "b in s",
+                                       "s.replace(b, '')",
+                                       "s.partition(b)",
+                                       "s.strip(b)",
+                                       "s[5]",
+                                       "s[:1]",
+                                       "s | length",
+                                       "s.upper() is upper",
+                                       "s | trim",
+                                       "s | first",
+                                       "{s[:60000]: 1}",
+                                       "s[:60000] in {}",
+                                       "{}.get(s[:60000])",
+                                       "s.isspace()",
+                                       "s.islower()",
+                                       "s.zfill(5)",
+                                       "[s] | unique | list",
+                                       "[s, s] | sort | length",
+                                       "s < b",
+                                       "s is eq s ~ ''",
+                                       "s | string ~ ''",
+                                       "[s] | map('upper') | list",
+                                       "s | int",
+                                       "s | float",
+                                       "s | wordcount",
+                                       "s.splitlines()",
+                                       "s.isalpha()",
+                                       "s % ()",
+                                       "s | indent",
+                                       "s.format()",
+                                       "s | default(b) ~ s"}) {
+    refused("{% if " + expression + " %}{% endif %}");
+  }
 }
 
 TEST(JinjaHostile, SharedPartsDoNotMultiplyTheWork) {

@@ -3,6 +3,7 @@
 
 #include "text/jinja/builtins.h"
 #include "text/jinja/objects.h"
+#include "text/jinja/text_operations.h"
 #include "text/jinja/unicode.h"
 #include "text/jinja/value_text.h"
 
@@ -106,7 +107,7 @@ Result<Value> get_attribute(const Value& value, std::string_view name, Meter& me
 Result<Value> get_item(const Value& value, const Value& key, Meter& meter) {
   if (value.is_undefined()) return error(ErrorCode::kBadInput, "{}", value.undefined_message());
   if (value.is_dict()) {
-    const auto found = value.dict().find(key);
+    const auto found = value.dict().find(key, meter);
     if (found && *found != nullptr) return **found;
   } else if (value.is_sequence() && !value.sequence().is_generator() && key.is_integral()) {
     const List& items = value.sequence().items;
@@ -186,10 +187,10 @@ Result<bool> contains(const Value& haystack, const Value& needle, Meter& meter) 
                    type_name(needle));
     }
     meter.spend_bytes(haystack.string().size());
-    return haystack.string().find(needle.string()) != std::string::npos;
+    return find_part(haystack.string(), needle.string(), 0) != std::string::npos;
   }
   if (haystack.is_dict()) {
-    TG_ASSIGN(const Value* found, haystack.dict().find(needle));
+    TG_ASSIGN(const Value* found, haystack.dict().find(needle, meter));
     return found != nullptr;
   }
   TG_ASSIGN(const SequencePtr items, elements(haystack, meter));

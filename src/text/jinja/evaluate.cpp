@@ -149,7 +149,7 @@ Result<Value> Interpreter::evaluate_dict(const Expression& expression) {
   for (std::size_t i = 0; i + 1 < expression.children.size(); i += 2) {
     TG_ASSIGN(const Value key, evaluate(*expression.children[i]));
     TG_ASSIGN(Value value, evaluate(*expression.children[i + 1]));
-    TG_RETURN_IF_ERROR(dict->set(key, std::move(value)));
+    TG_RETURN_IF_ERROR(dict->set(key, std::move(value), meter_));
   }
   return Value(DictPtr(std::move(dict)));
 }
@@ -177,12 +177,21 @@ Result<Value> Interpreter::evaluate_builtin(const Expression& expression) {
     subject = *block_text_;
   }
   TG_ASSIGN(const Arguments arguments, evaluate_arguments(expression));
+  if (!pay_for_texts(subject, arguments)) return meter_.exhausted();
   auto value = expression.builtin->function(subject, arguments, meter_);
   if (!value && value.error().place.empty() && value.error().code != ErrorCode::kOutOfCapacity) {
     value.error().message = fmt::format("{} '{}': {}", is_filter ? "filter" : "test",
                                         expression.name, value.error().message);
   }
   return value;
+}
+
+bool Interpreter::pay_for_texts(const Value& subject, const Arguments& arguments) {
+  std::size_t bytes = subject.is_string() ? subject.string().size() : 0;
+  for (const Value& argument : arguments.positional) {
+    if (argument.is_string()) bytes += argument.string().size();
+  }
+  return meter_.spend(static_cast<std::int64_t>(bytes / 32));
 }
 
 Result<Value> Interpreter::evaluate_comparison(const Expression& expression) {
@@ -239,10 +248,12 @@ Result<Value> Interpreter::call(const Value& callee, Arguments arguments) {
   if (const auto* macro = object_as<Macro>(callee, Object::Type::kMacro)) {
     return call_macro(*macro, std::move(arguments));
   }
+  if (!pay_for_texts(Value(), arguments)) return meter_.exhausted();
   std::string_view name;
   Result<Value> value;
   if (const auto* method = object_as<Method>(callee, Object::Type::kMethod)) {
     name = method->name;
+    if (!pay_for_texts(method->self, {})) return meter_.exhausted();
     value = call_method(method->self, name, arguments, meter_);
   } else if (const auto* function = object_as<Function>(callee, Object::Type::kFunction)) {
     name = function->name;
@@ -285,7 +296,7 @@ Result<Value> Interpreter::call_macro(const Macro& macro, Arguments arguments) {
         return error(ErrorCode::kBadInput, "macro '{}' got two values for '{}'", name, argument);
       }
     } else if (code.uses_kwargs) {
-      TG_RETURN_IF_ERROR(others->set(Value(argument), std::move(value)));
+      TG_RETURN_IF_ERROR(others->set_text(argument, std::move(value)));
     } else {
       return error(ErrorCode::kBadInput, "macro '{}' takes no argument named '{}'", name, argument);
     }
@@ -317,7 +328,7 @@ Result<DictPtr> Interpreter::make_dict(const Arguments& arguments) {
   for (const Value& source : arguments.positional) {
     if (source.is_dict()) {
       for (const auto& [key, value] : source.dict().entries()) {
-        TG_RETURN_IF_ERROR(dict->set(key, value));
+        TG_RETURN_IF_ERROR(dict->set(key, value, meter_));
         if (!meter_.spend(1)) return meter_.exhausted();
       }
       continue;
@@ -328,11 +339,11 @@ Result<DictPtr> Interpreter::make_dict(const Arguments& arguments) {
       if (two->items.size() != 2) {
         return error(ErrorCode::kBadInput, "needs pairs, got {} values", two->items.size());
       }
-      TG_RETURN_IF_ERROR(dict->set(two->items[0], two->items[1]));
+      TG_RETURN_IF_ERROR(dict->set(two->items[0], two->items[1], meter_));
     }
   }
   for (const auto& [name, value] : arguments.named) {
-    TG_RETURN_IF_ERROR(dict->set(Value(name), value));
+    TG_RETURN_IF_ERROR(dict->set_text(name, value));
   }
   return DictPtr(std::move(dict));
 }

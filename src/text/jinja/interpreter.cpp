@@ -236,7 +236,7 @@ Status Interpreter::assign_place(const Target::Place& place, const Value& value)
   if (place.attribute.starts_with('_')) {
     return error(ErrorCode::kBadInput, "a namespace can not store '{}'", place.attribute);
   }
-  return space->attributes.set(Value(place.attribute), value);
+  return space->attributes.set_text(place.attribute, value);
 }
 
 }  // namespace tg::jinja

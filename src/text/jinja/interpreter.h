@@ -78,6 +78,9 @@ class Interpreter {
   Result<Value> evaluate_builtin(const Expression& expression);
   Result<Value> evaluate_comparison(const Expression& expression);
   Result<Value> evaluate_sign(const Expression& expression);
+  // What a filter or method does with texts takes time that grows with them; false when the steps
+  // are used up.
+  bool pay_for_texts(const Value& subject, const Arguments& arguments);
   Result<Arguments> evaluate_arguments(const Expression& call);
   Value look_up(const std::string& name) const;
   Result<Value> call(const Value& callee, Arguments arguments);

@@ -19,9 +19,9 @@ struct RenderLimits {
   std::int64_t steps = 2'000'000;
   // Of the output, and of any single string on the way to it.
   std::size_t output_bytes = std::size_t{16} << 20;
-  // Nested expressions, statements and macro calls; 400 is about 80 macro calls within each other
-  // and needs less than 1 MiB of stack (5 times that with AddressSanitizer).
-  int depth = 400;
+  // Nested expressions, statements and macro calls; 300 is about 60 macro calls within each other
+  // and needs less than 2 MiB of stack (8 MiB with AddressSanitizer).
+  int depth = 300;
 };
 
 // Lists, tuples and dicts nested in values may not go deeper: what walks them may recurse.

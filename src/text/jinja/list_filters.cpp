@@ -33,7 +33,9 @@ Result<Value> key_of(const Value& item, const Value* attribute, bool case_sensit
     TG_ASSIGN(key, follow_path(item, *attribute, meter));
   }
   if (!case_sensitive && key.is_string()) {
-    if (!meter.spend_bytes(key.string().size())) return meter.exhausted();
+    if (!meter.spend(static_cast<std::int64_t>(key.string().size() / 32))) {
+      return meter.exhausted();
+    }
     return Value(to_lower(key.string()));
   }
   return key;
@@ -41,19 +43,29 @@ Result<Value> key_of(const Value& item, const Value* attribute, bool case_sensit
 
 using Keyed = std::pair<Value, Value>;  // key, item
 
-// Stable, as Python's; with `reverse` too.
+// Stable, as Python's; with `reverse` too. A merge sort, because values without a total order (NaN,
+// or a comparison that fails) may send std::sort out of its range.
 Status sort_keyed(std::vector<Keyed>& all, bool reverse, Meter& meter) {
   Status status;
-  std::stable_sort(all.begin(), all.end(), [&](const Keyed& a, const Keyed& b) {
+  const auto less = [&](const Keyed& a, const Keyed& b) {
     if (!status || !meter.ok()) return false;
-    const auto less =
+    const auto answer =
         reverse ? less_than(b.first, a.first, meter) : less_than(a.first, b.first, meter);
-    if (!less) {
-      status = tl::unexpected<Error>(less.error());
-      return false;
+    if (!answer) status = tl::unexpected<Error>(answer.error());
+    return answer && *answer;
+  };
+  const std::size_t size = all.size();
+  std::vector<Keyed> merged(size);
+  const auto at = [&](std::size_t i) {
+    return all.begin() + static_cast<std::ptrdiff_t>(std::min(i, size));
+  };
+  for (std::size_t run = 1; run < size; run *= 2) {
+    auto out = merged.begin();
+    for (std::size_t i = 0; i < size; i += 2 * run) {
+      out = std::merge(at(i), at(i + run), at(i + run), at(i + 2 * run), out, less);
     }
-    return *less;
-  });
+    std::swap(all, merged);
+  }
   if (!meter.ok()) return meter.exhausted();
   return status;
 }
@@ -248,6 +260,7 @@ Result<Value> map(const Value& subject, const Arguments& arguments, Meter& meter
     if (!meter.spend(1)) return meter.exhausted();
     Value made;
     if (filter != nullptr) {
+      if (item.is_string()) meter.spend(static_cast<std::int64_t>(item.string().size() / 32));
       TG_ASSIGN(made, filter->function(item, rest, meter));
     } else {
       TG_ASSIGN(made, follow_path(item, *attribute, meter));
@@ -323,9 +336,9 @@ Result<Value> unique(const Value& subject, const Arguments& arguments, Meter& me
   List out;
   for (const Value& item : all->items) {
     TG_ASSIGN(const Value key, key_of(item, bound.get(1), bound.truth_or(0, false), meter));
-    TG_ASSIGN(const Value* known, seen.find(key));
+    TG_ASSIGN(const Value* known, seen.find(key, meter));
     if (known != nullptr) continue;
-    TG_RETURN_IF_ERROR(seen.set(key, Value(true)));
+    TG_RETURN_IF_ERROR(seen.set(key, Value(true), meter));
     out.push_back(item);
   }
   return make_generator(std::move(out));

@@ -22,6 +22,12 @@ Result<Value> pair_of_cut(std::string_view before, std::string_view cut, std::st
   return make_tuple({Value(before), Value(cut), Value(after)});
 }
 
+template <bool kFromRight>
+Result<std::size_t> find_one(std::string_view text, std::string_view part, Meter& meter) {
+  if (kFromRight) return find_last_part(text, part, meter);
+  return find_part(text, part, 0);
+}
+
 template <bool kLeft, bool kRight>
 Result<Value> strip(const Value& self, const Arguments& arguments, Meter& meter) {
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"chars"}));
@@ -67,7 +73,7 @@ Result<Value> split(const Value& self, const Arguments& arguments, Meter& meter)
     std::size_t cut = std::string_view::npos;
     std::size_t width = separator.size();
     if (!by_spaces) {
-      cut = kFromRight ? rest.rfind(separator) : rest.find(separator);
+      TG_ASSIGN(cut, find_one<kFromRight>(rest, separator, meter));
     } else if (kFromRight) {
       std::size_t at = rest.size();
       while (at > 0) {
@@ -122,12 +128,12 @@ Result<Value> starts_or_ends(const Value& self, const Arguments& arguments, Mete
 }
 
 template <bool kFromRight>
-Result<Value> find_part(const Value& self, const Arguments& arguments, Meter& meter) {
+Result<Value> find(const Value& self, const Arguments& arguments, Meter& meter) {
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"sub"}));
   TG_ASSIGN(const std::string part, bound.text(0));
   const std::string& text = self.string();
   meter.spend_bytes(text.size());
-  const std::size_t at = kFromRight ? text.rfind(part) : text.find(part);
+  TG_ASSIGN(const std::size_t at, find_one<kFromRight>(text, part, meter));
   if (at == std::string::npos) return Value(std::int64_t{-1});
   return Value(static_cast<std::int64_t>(code_point_count(std::string_view(text).substr(0, at))));
 }
@@ -139,7 +145,7 @@ Result<Value> partition(const Value& self, const Arguments& arguments, Meter& me
   if (separator.empty()) return error(ErrorCode::kBadInput, "empty separator");
   const std::string_view text = self.string();
   meter.spend_bytes(text.size());
-  const std::size_t at = kFromRight ? text.rfind(separator) : text.find(separator);
+  TG_ASSIGN(const std::size_t at, find_one<kFromRight>(text, separator, meter));
   if (at == std::string_view::npos) {
     return kFromRight ? pair_of_cut("", "", text) : pair_of_cut(text, "", "");
   }
@@ -279,8 +285,8 @@ Result<Value> count_part(const Value& self, const Arguments& arguments, Meter& m
   meter.spend_bytes(text.size());
   if (part.empty()) return Value(static_cast<std::int64_t>(code_point_count(text) + 1));
   std::int64_t count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos;
-       at = text.find(part, at + part.size())) {
+  for (std::size_t at = find_part(text, part, 0); at != std::string::npos;
+       at = find_part(text, part, at + part.size())) {
     ++count;
   }
   return Value(count);
@@ -357,8 +363,8 @@ constexpr MethodEntry kTextMethods[] = {
     {"lower", change_case<to_lower>},
     {"title", change_case<title_text>},
     {"capitalize", change_case<capitalize_text>},
-    {"find", find_part<false>},
-    {"rfind", find_part<true>},
+    {"find", find<false>},
+    {"rfind", find<true>},
     {"count", count_part},
     {"partition", partition<false>},
     {"rpartition", partition<true>},
@@ -377,10 +383,10 @@ constexpr MethodEntry kTextMethods[] = {
     {"isalnum", ascii_are<is_ascii_letter_or_digit>},
 };
 
-Result<Value> dict_get(const Value& self, const Arguments& arguments, Meter& /*meter*/) {
+Result<Value> dict_get(const Value& self, const Arguments& arguments, Meter& meter) {
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"key", "default"}));
   if (bound.get(0) == nullptr) return error(ErrorCode::kBadInput, "get() needs a key");
-  TG_ASSIGN(const Value* found, self.dict().find(*bound.get(0)));
+  TG_ASSIGN(const Value* found, self.dict().find(*bound.get(0), meter));
   if (found != nullptr) return *found;
   return bound.get(1) != nullptr ? *bound.get(1) : Value::none();
 }

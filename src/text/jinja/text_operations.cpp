@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cstring>
 
 #include "text/jinja/unicode.h"
 #include "text/jinja/value_text.h"
@@ -27,6 +28,23 @@ std::string bare_number(std::string_view text) {
 
 }  // namespace
 
+std::size_t find_part(std::string_view text, std::string_view part, std::size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  if (part.empty()) return from;
+  const void* found = memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  if (found == nullptr) return std::string_view::npos;
+  return static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
+}
+
+Result<std::size_t> find_last_part(std::string_view text, std::string_view part, Meter& meter) {
+  // A short part costs nothing to speak of.
+  if (part.size() > 64 && text.size() > 64 &&
+      !meter.spend(static_cast<std::int64_t>(text.size() / 64 * (part.size() / 64)))) {
+    return meter.exhausted();
+  }
+  return text.rfind(part);
+}
+
 Result<std::string> replace_text(std::string_view text, std::string_view old,
                                  std::string_view replacement, std::int64_t count, Meter& meter) {
   std::string out;
@@ -45,7 +63,7 @@ Result<std::string> replace_text(std::string_view text, std::string_view old,
       at = next;
       continue;
     }
-    const std::size_t found = text.find(old, at);
+    const std::size_t found = find_part(text, old, at);
     if (found == std::string_view::npos) break;
     out += text.substr(at, found - at);
     out += replacement;

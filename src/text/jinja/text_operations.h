@@ -13,6 +13,12 @@
 
 namespace tg::jinja {
 
+// Where part is in text at or after `from`, npos if nowhere; in linear time even for texts such as
+// "aaa...a" and "aa...ab" (std::string::find is quadratic for them).
+std::size_t find_part(std::string_view text, std::string_view part, std::size_t from);
+// Where part is in text for the last time. Its quadratic worst case is paid for.
+Result<std::size_t> find_last_part(std::string_view text, std::string_view part, Meter& meter);
+
 // str.replace(): at most `count` times, all with count < 0. An empty `old` matches between
 // characters.
 Result<std::string> replace_text(std::string_view text, std::string_view old,

@@ -15,7 +15,6 @@ struct CaseRun {
   char32_t step;
 };
 constexpr CaseRun kCaseRuns[] = {
-    {'A', 'Z', 32, 1},          // ASCII
     {0x00C0, 0x00D6, 32, 1},    // Latin-1
     {0x00D8, 0x00DE, 32, 1},    //
     {0x0100, 0x012E, 1, 2},     // Latin Extended-A
@@ -49,6 +48,7 @@ char32_t shifted(char32_t code, std::int32_t delta) {
 
 // The other case of a letter, or the letter itself.
 char32_t lower_code(char32_t code) {
+  if (code < 0x80) return code >= 'A' && code <= 'Z' ? code + 32 : code;
   for (const CaseRun& run : kCaseRuns) {
     if (code >= run.first_upper && code <= run.last_upper) {
       return (code - run.first_upper) % run.step == 0 ? shifted(code, run.delta) : code;
@@ -58,6 +58,7 @@ char32_t lower_code(char32_t code) {
 }
 
 char32_t upper_code(char32_t code) {
+  if (code < 0x80) return code >= 'a' && code <= 'z' ? code - 32 : code;
   if (code == 0x131) return 'I';    // dotless i
   if (code == 0x17F) return 'S';    // long s
   if (code == 0x3C2) return 0x3A3;  // final sigma

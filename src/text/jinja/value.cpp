@@ -12,15 +12,20 @@ namespace {
 // A key longer than this is refused: tuples that share parts can spell exponentially long texts.
 constexpr std::size_t kMaxKeyBytes = std::size_t{1} << 20;
 
+void append_text_key(std::string_view key, std::string& out) {
+  out += 's';
+  out += std::to_string(key.size());
+  out += ':';
+  out += key;
+}
+
+// Text that is equal exactly for keys that Python calls equal; kBadInput if unhashable.
 Status append_key(const Value& key, std::string& out) {
   if (out.size() > kMaxKeyBytes) {
     return error(ErrorCode::kOutOfCapacity, "a dictionary key of more than {} bytes", kMaxKeyBytes);
   }
   if (key.is_string()) {
-    out += 's';
-    out += std::to_string(key.string().size());
-    out += ':';
-    out += key.string();
+    append_text_key(key.string(), out);
   } else if (key.is_integral()) {
     out += 'i';
     out += std::to_string(key.integral());
@@ -73,29 +78,41 @@ int Value::depth() const {
   return 0;
 }
 
-Result<std::string> key_text(const Value& key) {
+Result<const Value*> Dict::find(const Value& key, Meter& meter) const {
+  if (key.is_string() && !meter.spend_bytes(key.string().size())) return meter.exhausted();
   std::string text;
   TG_RETURN_IF_ERROR(append_key(key, text));
-  return text;
-}
-
-Result<const Value*> Dict::find(const Value& key) const {
-  TG_ASSIGN(const std::string text, key_text(key));
+  if (!key.is_string() && !meter.spend_bytes(text.size())) return meter.exhausted();
   const auto found = index_.find(text);
   return found == index_.end() ? nullptr : &entries_[found->second].second;
 }
 
 const Value* Dict::find_text(std::string_view key) const {
-  const auto found = index_.find("s" + std::to_string(key.size()) + ":" + std::string(key));
+  std::string text;
+  append_text_key(key, text);
+  const auto found = index_.find(text);
   return found == index_.end() ? nullptr : &entries_[found->second].second;
 }
 
-Status Dict::set(const Value& key, Value value) {
+Status Dict::set(const Value& key, Value value, Meter& meter) {
+  if (key.is_string() && !meter.spend_bytes(key.string().size())) return meter.exhausted();
+  std::string text;
+  TG_RETURN_IF_ERROR(append_key(key, text));
+  if (!key.is_string() && !meter.spend_bytes(text.size())) return meter.exhausted();
+  return put(std::move(text), key, std::move(value));
+}
+
+Status Dict::set_text(std::string_view key, Value value) {
+  std::string text;
+  append_text_key(key, text);
+  return put(std::move(text), Value(key), std::move(value));
+}
+
+Status Dict::put(std::string text, const Value& key, Value value) {
   const int depth = std::max(key.depth(), value.depth()) + 1;
   if (depth > kMaxValueDepth) {
     return error(ErrorCode::kOutOfCapacity, "values nested deeper than {}", kMaxValueDepth);
   }
-  TG_ASSIGN(std::string text, key_text(key));
   depth_ = std::max(depth_, depth);
   const auto [place, is_new] = index_.try_emplace(std::move(text), entries_.size());
   if (is_new) {
@@ -151,7 +168,7 @@ bool equals(const Value& a, const Value& b, Meter& meter) {
   if (a.is_dict() && b.is_dict()) {
     if (a.dict().size() != b.dict().size()) return false;
     for (const auto& [key, value] : a.dict().entries()) {
-      const auto other = b.dict().find(key);
+      const auto other = b.dict().find(key, meter);
       if (!other || *other == nullptr || !equals(value, **other, meter)) return false;
     }
     return true;

@@ -117,11 +117,14 @@ class Dict {
  public:
   using Entry = std::pair<Value, Value>;
 
-  // nullptr when absent; kBadInput when the key can not be one (a list, a dict).
-  Result<const Value*> find(const Value& key) const;
+  // nullptr when absent; kBadInput when the key can not be one (a list, a dict). The bytes of keys
+  // are paid for.
+  Result<const Value*> find(const Value& key, Meter& meter) const;
   const Value* find_text(std::string_view key) const;
   // Replaces in place or appends. kBadInput as find(); kOutOfCapacity past kMaxValueDepth.
-  Status set(const Value& key, Value value);
+  Status set(const Value& key, Value value, Meter& meter);
+  // The same for names that do not come from a running template.
+  Status set_text(std::string_view key, Value value);
   void clear();
 
   const std::vector<Entry>& entries() const { return entries_; }
@@ -129,6 +132,8 @@ class Dict {
   int depth() const { return depth_; }
 
  private:
+  Status put(std::string text, const Value& key, Value value);
+
   std::vector<Entry> entries_;
   std::unordered_map<std::string, std::size_t> index_;  // canonical key text -> position
   int depth_ = 1;
@@ -142,9 +147,6 @@ inline Result<Value> make_list(List items) {
 inline Result<Value> make_tuple(List items) {
   return make_sequence(Sequence::Flavour::kTuple, std::move(items));
 }
-
-// Text that is equal exactly for keys that Python calls equal; kBadInput if unhashable.
-Result<std::string> key_text(const Value& key);
 
 inline Result<Value> make_generator(List items) {
   return make_sequence(Sequence::Flavour::kGenerator, std::move(items));

@@ -95,9 +95,8 @@ class JsonWriter {
                        type_name(entry->first));
         }
       }
-      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
-        return a->first.string() < b->first.string();
-      });
+      std::sort(entries.begin(), entries.end(),
+                [](const auto* a, const auto* b) { return a->first.string() < b->first.string(); });
     }
     out_ += '{';
     bool first = true;
@@ -218,9 +217,9 @@ Result<Value> convert(const Json& json, int level) {
     case Json::value_t::object: {
       auto dict = std::make_shared<Dict>();
       for (const auto& [key, element] : json.items()) {
-        TG_ASSIGN(const Value name, text_value(key));
+        TG_RETURN_IF_ERROR(text_value(key));
         TG_ASSIGN(Value item, convert(element, level + 1));
-        TG_RETURN_IF_ERROR(dict->set(name, std::move(item)));
+        TG_RETURN_IF_ERROR(dict->set_text(key, std::move(item)));
       }
       return Value(DictPtr(std::move(dict)));
     }
