@@ -10,10 +10,9 @@ constexpr std::int64_t kUsers = 32;  // of the batch-32 cases
 
 // One value per user, from first to last, evenly.
 std::vector<double> even_steps(double first, double last) {
-  std::vector<double> values;
-  for (std::int64_t i = 0; i < kUsers; ++i) {
-    values.push_back(first +
-                     (last - first) * static_cast<double>(i) / static_cast<double>(kUsers - 1));
+  std::vector<double> values(kUsers);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = first + (last - first) * static_cast<double>(i) / static_cast<double>(kUsers - 1);
   }
   return values;
 }

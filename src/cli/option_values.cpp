@@ -14,7 +14,7 @@ using Json = nlohmann::json;
 constexpr std::int64_t kMostPages = std::int64_t{1} << 22;
 
 Result<Json> parse_object(const std::string& text, const char* example) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded() || !json.is_object()) {
     return error(ErrorCode::kBadArgument, "'{}' is no JSON object; it looks like {}", text,
                  example);

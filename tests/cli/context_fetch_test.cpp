@@ -95,6 +95,18 @@ TEST_F(ContextFetch, LinkLocalAddressesAreNotAsked) {
   }
 }
 
+// A name may resolve to such an address: what counts is where the socket goes. A proxy's address is
+// the one that a test can choose.
+TEST_F(ContextFetch, TheAddressConnectedToCounts) {
+  const char* before = std::getenv("http_proxy");
+  const std::string kept = before != nullptr ? before : "";
+  ::setenv("http_proxy", "http://169.254.1.1:80", 1);
+  EXPECT_EQ(failure("http://somewhere.invalid/"),
+            "http://somewhere.invalid/: http://somewhere.invalid/ is at a link-local address, "
+            "which is not allowed");
+  before != nullptr ? ::setenv("http_proxy", kept.c_str(), 1) : ::unsetenv("http_proxy");
+}
+
 TEST_F(ContextFetch, ADownloadHappensOnce) {
   {
     const CannedServer server(http_reply("200 OK", "Content-Type: text/plain\r\n", "hello \xFF"));
