@@ -64,6 +64,21 @@ def run_ours(program, model, threads, prompt, count):
     return user["output_ids"], times[0], [b - a for a, b in zip(times, times[1:])]
 
 
+def one_round(number, theirs, args, prompt):
+    ids_b, prefill_b, times_b = theirs.run(prompt, args.tokens)
+    ids_a, prefill_a, times_a = run_ours(args.program, args.model, args.threads, prompt, args.tokens)
+    same = next((k for k, (a, b) in enumerate(zip(ids_a, ids_b)) if a != b), len(ids_a))
+    row = {"decode_ours_s": statistics.median(times_a),
+           "decode_llama_cpp_s": statistics.median(times_b),
+           "prefill_ours_s": prefill_a, "prefill_llama_cpp_s": prefill_b,
+           "equal_tokens": same, "load": os.getloadavg()[0]}
+    print(f"prompt of {len(prompt)}, round {number + 1}: decode {1e3 * row['decode_ours_s']:.2f} ms, "
+          f"llama.cpp {1e3 * row['decode_llama_cpp_s']:.2f} ms per token; prefill "
+          f"{1e3 * prefill_a:.0f} ms, llama.cpp {1e3 * prefill_b:.0f} ms; first {same} tokens equal",
+          flush=True)
+    return row
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
@@ -74,30 +89,20 @@ def main():
     args = parser.parse_args()
     with open("tests/golden/smollm2.json") as f:
         text_ids = json.load(f)["text_ids"]
-    prompt = text_ids[:512]
     theirs = LlamaCpp(args.model, args.threads, 1024)
-    theirs.run(prompt, 4)  # warm caches, as loading does for ours
-    rows = []
-    for i in range(args.rounds):
-        ids_b, prefill_b, times_b = theirs.run(prompt, args.tokens)
-        ids_a, prefill_a, times_a = run_ours(args.program, args.model, args.threads, prompt,
-                                             args.tokens)
-        same = next((k for k, (a, b) in enumerate(zip(ids_a, ids_b)) if a != b), len(ids_a))
-        rows.append({"decode_ours_s": statistics.median(times_a),
-                     "decode_llama_cpp_s": statistics.median(times_b),
-                     "prefill_ours_s": prefill_a, "prefill_llama_cpp_s": prefill_b,
-                     "equal_tokens": same, "load": os.getloadavg()[0]})
-        print(f"round {i + 1}: decode {1e3 * rows[-1]['decode_ours_s']:.2f} ms, llama.cpp "
-              f"{1e3 * rows[-1]['decode_llama_cpp_s']:.2f} ms per token; prefill of {len(prompt)} "
-              f"{1e3 * prefill_a:.0f} ms, llama.cpp {1e3 * prefill_b:.0f} ms; first {same} tokens "
-              f"equal", flush=True)
-    decode = statistics.median(r["decode_llama_cpp_s"] / r["decode_ours_s"] for r in rows)
-    prefill = statistics.median(r["prefill_llama_cpp_s"] / r["prefill_ours_s"] for r in rows)
-    print(f"median ratio over {len(rows)} rounds (above 1: Llama3 TG is faster): "
-          f"decode {decode:.2f}, prefill {prefill:.2f}")
+    theirs.run(text_ids[:512], 4)  # warm caches, as loading does for ours
+    result = {"threads": args.threads}
+    for length in (16, 512):
+        rows = [one_round(i, theirs, args, text_ids[:length]) for i in range(args.rounds)]
+        result[str(length)] = {"rounds": rows}
+        for what in ("decode", "prefill"):
+            result[str(length)][what + "_ratio"] = statistics.median(
+                r[what + "_llama_cpp_s"] / r[what + "_ours_s"] for r in rows)
+        print(f"prompt of {length}: median ratio over {len(rows)} rounds (above 1: Llama3 TG is "
+              f"faster): decode {result[str(length)]['decode_ratio']:.2f}, "
+              f"prefill {result[str(length)]['prefill_ratio']:.2f}", flush=True)
     with open("bench/out/llama_cpp.json", "w") as f:
-        json.dump({"threads": args.threads, "rounds": rows, "decode_ratio": decode,
-                   "prefill_ratio": prefill}, f, indent=1)
+        json.dump(result, f, indent=1)
 
 
 main()

@@ -1,5 +1,6 @@
 // The pure parts around a run: pages and context, memory, performance, the answer file.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -180,7 +181,8 @@ TEST(AnswerFile, HasEveryFieldAndStaysJson) {
 }
 
 TEST(AnswerFile, AppearsCompleteOrNotAtAll) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tg_answers";
+  const std::filesystem::path folder =
+      std::filesystem::path(testing::TempDir()) / ("tg_answers_" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);
   const std::string path = (folder / "out.json").string();
   EXPECT_TRUE(check_writable(path));

@@ -1,4 +1,6 @@
 // Cases from the field that need a model: C17 (pages and borders), C44 and C46 (row order, dtypes).
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 
@@ -12,7 +14,8 @@ using test::TestModel;
 class CheckpointCases : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    directory_ = testing::TempDir() + "tg_model_cases";
+    // Tests run as processes side by side: each has its own.
+    directory_ = testing::TempDir() + "tg_model_cases_" + std::to_string(::getpid());
     const std::string command = "python3 '" TG_SOURCE_DIR "/tests/tools/make_ckpt_cases.py' '" +
                                 directory_ + "' > /dev/null";
     ASSERT_EQ(std::system(command.c_str()), 0) << command;
