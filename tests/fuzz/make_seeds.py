@@ -93,6 +93,12 @@ def gguf_seeds():
     yield b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
 
 
+def jinja_seeds():
+    for source, text in json.loads((GOLDEN / "jinja.json").read_text())["cases"]:
+        if text is not None and len(source) > 60:
+            yield source.encode()
+
+
 def tokenizer_json_seeds():
     whole = json.loads((GOLDEN / "tiny" / "hf" / "tokenizer.json").read_text())
     model = dict(whole["model"])
@@ -114,7 +120,7 @@ def main():
     for name, seeds in {
             "fuzz_zip": zip_seeds(), "fuzz_unpickler": unpickler_seeds(), "fuzz_config": config_seeds(),
             "fuzz_safetensors": safetensors_seeds(out / "cases"), "fuzz_gguf": gguf_seeds(),
-            "fuzz_tokenizer_json": tokenizer_json_seeds()}.items():
+            "fuzz_tokenizer_json": tokenizer_json_seeds(), "fuzz_jinja": jinja_seeds()}.items():
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
         for i, seed in enumerate(seeds):
