@@ -37,7 +37,7 @@ model: packages-build
 demo: program
 	@tools/fetch_model.sh >/dev/null
 	./llama-tg text-demo --model models/SmolLM2-135M-Instruct.Q4_1.gguf --input-prompts \
-	  $(DEMO_PROMPTS) --batch-size 4 --max-generated-tokens 64 --stop-at-eos 1
+	  $(DEMO_PROMPTS) --batch-size 4 --max-generated-tokens 96 --stop-at-eos 1
 
 test: packages-build+test
 	@tools/fetch_model.sh >/dev/null
