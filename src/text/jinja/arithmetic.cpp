@@ -150,6 +150,7 @@ Result<Value> arithmetic(std::string_view op, const Value& a, const Value& b, Me
 }
 
 Result<Value> percent_format(std::string_view format, const List& values, Meter& meter) {
+  if (!meter.spend(static_cast<std::int64_t>(format.size() / 32))) return meter.exhausted();
   std::string out;
   std::size_t used = 0;
   for (std::size_t i = 0; i < format.size(); ++i) {
