@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -240,11 +241,11 @@ TEST(ChatTemplate, RefusesInputOfAnotherForm) {
 class ChatTemplateFiles : public testing::Test {
  protected:
   void SetUp() override {
-    directory_ = std::filesystem::path(testing::TempDir()) /
-                 testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
+    std::string folder = std::string(TG_BINARY_DIR) + "/chat-template-XXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    directory_ = folder;
   }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
   std::string write(const std::string& name, const std::string& text) {
     std::ofstream(directory_ / name, std::ios::binary) << text;
     return (directory_ / name).string();

@@ -154,7 +154,7 @@ Result<Value> to_text(const Value& subject, const Arguments& arguments, Meter& m
 Result<Value> to_integer(const Value& subject, const Arguments& arguments, Meter& /*meter*/) {
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"default", "base"}));
   TG_ASSIGN(const std::int64_t base, bound.integer_or(1, 10));
-  const Value otherwise = bound.get(0) == nullptr ? Value(std::int64_t{0}) : *bound.get(0);
+  Value otherwise = bound.get(0) == nullptr ? Value(std::int64_t{0}) : *bound.get(0);
   if (subject.is_undefined()) return error(ErrorCode::kBadInput, "{}", subject.undefined_message());
   if (subject.is_integral()) return Value(subject.integral());
   double number = 0;

@@ -157,7 +157,7 @@ std::string float_text(double value) {
   } else if (exponent + 1 >= count) {
     out += digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
   } else {
-    const auto whole = static_cast<std::size_t>(exponent + 1);
+    const std::size_t whole = static_cast<std::size_t>(exponent) + 1;
     out += digits.substr(0, whole) + '.' + digits.substr(whole);
   }
   return out;
