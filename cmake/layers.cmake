@@ -8,8 +8,9 @@ function(tg_layer name)
   target_link_libraries(tg_${name} PUBLIC ${ARGN})
 endfunction()
 
-# tg_test(NAME TIMEOUT DEPS...): one GoogleTest program of every *_test.cpp in tests/NAME.
-function(tg_test name timeout)
+# tg_test(NAME TIMEOUT PROCESSORS DEPS...): one GoogleTest program of every *_test.cpp in tests/NAME.
+# ctest -j counts each of its tests as so many, as the tests of whole models use two threads.
+function(tg_test name timeout processors)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*_test.cpp)
   add_executable(${name}_test ${sources})
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests)
@@ -17,5 +18,6 @@ function(tg_test name timeout)
   target_compile_definitions(${name}_test PRIVATE TG_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                                   TG_BINARY_DIR="${CMAKE_BINARY_DIR}")
   include(GoogleTest)
-  gtest_discover_tests(${name}_test PROPERTIES TIMEOUT ${timeout} DISCOVERY_TIMEOUT 60)
+  gtest_discover_tests(${name}_test PROPERTIES TIMEOUT ${timeout} PROCESSORS ${processors}
+                                     DISCOVERY_TIMEOUT 60)
 endfunction()

@@ -6,10 +6,13 @@
 //   in its callback. Thread: the main thread.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 
 #include "base/result.h"
+
+namespace CLI {
+class App;  // not the header: it takes seconds to compile
+}
 
 namespace tg {
 

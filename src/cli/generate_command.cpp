@@ -1,6 +1,7 @@
 // llama-tg generate: one prompt, its continuation streamed to stdout.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 

@@ -2,13 +2,16 @@
 // Who owns: plain values. Thread: the main thread.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "base/result.h"
 #include "kernels/kernel_table.h"
+
+namespace CLI {
+class App;  // not the header: it takes seconds to compile
+}
 
 namespace tg {
 

@@ -7,6 +7,7 @@
 #include "checkpoint/gguf_source.h"
 #include "cli/memory.h"
 #include "cli/progress_bar.h"
+#include "text/chat_template.h"
 #include "text/shielded_text.h"
 
 namespace tg {
@@ -116,7 +117,7 @@ Status choose_template(const ModelOptions& options, const TextParts& parts, Open
   Result<ChatTemplate> chosen = choose_chat_template(sources);
   if (chosen) {
     model.chat_template_name = chosen->name();
-    model.chat_template = std::move(*chosen);
+    model.chat_template = std::make_shared<const ChatTemplate>(std::move(*chosen));
     return {};
   }
   if (!options.chat_template.empty()) {
@@ -176,7 +177,7 @@ Result<OpenedModel> open_model(const ModelOptions& options) {
 Result<std::vector<TokenId>> encode_chat(const OpenedModel& model,
                                          const std::vector<ChatTurn>& turns) {
   TG_RETURN_IF_ERROR(model.needs_tokenizer());
-  if (!model.chat_template) {
+  if (model.chat_template == nullptr) {
     return error(ErrorCode::kNotFound,
                  "no chat template: {}; give --chat-template, or use text as it is",
                  model.chat_template_name);

@@ -16,18 +16,19 @@
 #include "cli/model_options.h"
 #include "engine/engine.h"
 #include "model/llama_runner.h"
-#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace tg {
+
+class ChatTemplate;  // not the header: it takes seconds to compile
 
 struct OpenedModel {
   std::string path;
   std::unique_ptr<TensorSource> source;
   std::shared_ptr<const Tokenizer> tokenizer;  // nullptr when the checkpoint has none
   std::string tokenizer_place;  // the file it came from, or what was looked for in vain
-  std::optional<ChatTemplate> chat_template;  // none: nothing fits; see chat_template_name
-  std::string chat_template_name;             // what it is, or why there is none
+  std::shared_ptr<const ChatTemplate> chat_template;  // nullptr: nothing fits
+  std::string chat_template_name;                     // what it is, or why there is none
   std::string bos_text;
   std::string eos_text;
   // What ends an answer: the checkpoint's own list, else what the tokenizer's names say.

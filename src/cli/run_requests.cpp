@@ -59,6 +59,7 @@ Result<std::vector<UserAnswer>> run_requests(Engine& engine, const Tokenizer* to
                                              const RunRequestsOptions& options) {
   std::vector<std::unique_ptr<TextSink>> sinks;
   std::vector<RequestId> ids;
+  ids.reserve(requests.size());
   for (std::size_t u = 0; u < requests.size(); ++u) {
     std::function<void(const std::string&)> on_text;
     if (options.on_text) {

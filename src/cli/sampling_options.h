@@ -2,11 +2,14 @@
 // Who owns: plain values. Thread: the main thread.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 
 #include "model/sampling_params.h"
+
+namespace CLI {
+class App;  // not the header: it takes seconds to compile
+}
 
 namespace tg {
 

@@ -89,8 +89,8 @@ class TokenSink {
   // False ends the answer after this token with reason kStop (a stop string was found).
   [[nodiscard]] virtual bool on_token(const TokenEvent& event) = 0;
   // scores[i] is of prompt_ids[i + 1], given what stands before it.
-  virtual void on_prompt_scores(RequestId /*id*/, std::vector<SampledToken> /*scores*/) {
-  }  // NOLINT(performance-unnecessary-value-param)
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): those who want the scores take them.
+  virtual void on_prompt_scores(RequestId /*id*/, std::vector<SampledToken> /*scores*/) {}
   virtual void on_finish(const FinishEvent& event) = 0;
 };
 

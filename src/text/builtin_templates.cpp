@@ -97,18 +97,19 @@ constexpr std::string_view kLlama3Meta = R"JINJA(
             | tojson(ensure_ascii=true) -}}
     {%- endif -%}
 {%- endmacro -%}
+{%- set cut = "\ufdd1" -%}
 {{- bos_token -}}
 {%- for m in messages -%}
     {%- set calls = m.tool_calls if m.role == "assistant" and m.tool_calls else [] -%}
     {{- "<|start_header_id|>" ~ ("ipython" if m.role == "tool" else m.role) -}}
-    {{- "<|end_header_id|>\n\n" -}}
+    {{- "<|end_header_id|>\n\n" ~ cut -}}
     {%- for call in calls[:1] -%}
         {%- set fn = call.function if call.function is defined else call -%}
         {%- if "code_interpreter" in [fn.tool_name, fn.name] -%}{{- "<|python_tag|>" -}}{%- endif -%}
     {%- endfor -%}
     {{- m.content -}}
     {%- if m.role == "user" and m.context is defined -%}
-        {{- "\n\n" ~ m.context -}}
+        {{- cut ~ "\n\n" ~ cut ~ m.context -}}
     {%- endif -%}
     {%- for call in calls -%}
         {{- call_text(call) -}}

@@ -7,43 +7,49 @@
 namespace tg {
 namespace {
 
-// For use inside programs and never for interchange, says the Unicode standard (23.7).
-constexpr std::string_view kMark = "\xEF\xB7\x90";
+// Both marks begin with the same two bytes.
+constexpr std::string_view kMarkStart = kShieldMark.substr(0, 2);
 
-std::string with_marks_doubled(std::string_view text) {
+bool mark_at(std::string_view text, std::size_t at, std::string_view mark) {
+  return text.substr(at).starts_with(mark);
+}
+
+std::string with_own_marks_shielded(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t mark = std::min(text.find(kMark, at), text.size());
-    out += text.substr(at, mark - at);
-    if (mark == text.size()) break;
-    out += kMark;
-    out += kMark;
-    at = mark + kMark.size();
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (mark_at(text, at, kShieldMark) || mark_at(text, at, kCutMark)) out += kShieldMark;
+    out += text[at];
   }
   return out;
 }
 
-// A single mark goes, a double one becomes single.
-std::string without_shields(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
+// The stretches of text between cuts, shields taken out.
+std::vector<std::string> parts_of(std::string_view text) {
+  std::vector<std::string> parts(1);
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t mark = std::min(text.find(kMark, at), text.size());
-    out += text.substr(at, mark - at);
-    if (mark == text.size()) break;
-    at = mark + kMark.size();
-    if (!text.substr(at).starts_with(kMark)) continue;
-    out += kMark;
-    at += kMark.size();
+    const std::size_t mark = std::min(text.find(kMarkStart, at), text.size());
+    parts.back() += text.substr(at, mark - at);
+    at = mark;
+    if (mark_at(text, at, kShieldMark)) {
+      at += kShieldMark.size();
+      if (!mark_at(text, at, kShieldMark) && !mark_at(text, at, kCutMark)) continue;
+      parts.back() += text.substr(at, kShieldMark.size());
+      at += kShieldMark.size();
+    } else if (mark_at(text, at, kCutMark)) {
+      parts.emplace_back();
+      at += kCutMark.size();
+    } else if (at < text.size()) {
+      parts.back() += text[at++];  // another character with these first bytes
+    }
   }
-  return out;
+  return parts;
 }
 
 }  // namespace
 
 std::string shield_special(const Tokenizer& tokenizer, std::string_view text) {
-  const std::string source = with_marks_doubled(text);
+  const std::string source = with_own_marks_shielded(text);
   std::string out;
   std::size_t copied = 0;
   std::size_t from = 0;
@@ -53,7 +59,7 @@ std::string shield_special(const Tokenizer& tokenizer, std::string_view text) {
     from = found->begin + first;
     out.append(source, copied, from - copied);
     copied = from;
-    if (first < found->length) out += kMark;
+    if (first < found->length && tokenizer.is_special(found->id)) out += kShieldMark;
   }
   out.append(source, copied);
   return out;
@@ -64,14 +70,21 @@ std::vector<TokenId> encode_shielded(const Tokenizer& tokenizer, std::string_vie
   for (std::size_t at = 0; at < rendered.size();) {
     const auto found = tokenizer.find_special_in(rendered, at);
     const std::size_t end = found ? found->begin : rendered.size();
-    const std::vector<TokenId> text =
-        tokenizer.encode(without_shields(rendered.substr(at, end - at)), SpecialTokens::kAsText);
-    ids.insert(ids.end(), text.begin(), text.end());
+    for (const std::string& part : parts_of(rendered.substr(at, end - at))) {
+      const std::vector<TokenId> text = tokenizer.encode(part, SpecialTokens::kAsText);
+      ids.insert(ids.end(), text.begin(), text.end());
+    }
     if (!found) break;
     ids.push_back(found->id);
     at = found->begin + found->length;
   }
   return ids;
+}
+
+std::string without_marks(std::string_view rendered) {
+  std::string text;
+  for (const std::string& part : parts_of(rendered)) text += part;
+  return text;
 }
 
 }  // namespace tg

@@ -105,7 +105,7 @@ TEST(ChatTemplate, Llama3MetaIsWhatMetasChatFormatGives) {
     ++cases;
     const auto text = made.render(llama_input(one["messages"]));
     ASSERT_TRUE(text) << name << ": " << text.error().text();
-    EXPECT_EQ(*text, one["text"].get<std::string>()) << name;
+    EXPECT_EQ(without_marks(*text), one["text"].get<std::string>()) << name;
     if (!tokenizer) continue;
     // Meta never reads special tokens in contents: those are shielded before the rendering.
     ChatInput shielded = llama_input(one["messages"]);
@@ -116,13 +116,7 @@ TEST(ChatTemplate, Llama3MetaIsWhatMetasChatFormatGives) {
     ASSERT_TRUE(marked) << name;
     const std::vector<TokenId> ids = encode_shielded(*tokenizer, *marked);
     const auto meta_ids = one["ids"].get<std::vector<TokenId>>();
-    // Meta encodes the header's newlines, the content and the context apart from each other; in one
-    // text "\n\n" and "\n" meet and become one token. No text of a template can part them.
-    if (name == "whitespace_kept" || name == "context") {
-      EXPECT_EQ(tokenizer->decode(ids, false), tokenizer->decode(meta_ids, false)) << name;
-    } else {
-      EXPECT_EQ(ids, meta_ids) << name;
-    }
+    EXPECT_EQ(ids, meta_ids) << name;
   }
   EXPECT_EQ(cases, 10);
 }
@@ -137,7 +131,7 @@ TEST(ChatTemplate, Llama3MetaTakesToolCallsOfTheOpenAiApiToo) {
   const auto text = builtin("llama3-meta").render(input);
   ASSERT_TRUE(text) << text.error().text();
   EXPECT_EQ(
-      *text,
+      without_marks(*text),
       "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nW?<|eot_id|>"
       "<|start_header_id|>assistant<|end_header_id|>\n\n"
       R"({"type": "function", "name": "get_weather", "parameters": {"b": 1, "a": "Z\u00fcrich"}})"

@@ -37,6 +37,8 @@ TEST_F(ShieldedText, SpecialTextOfAUserStaysText) {
                                "\xEF\xB7\x90",
                                "<\xEF\xB7\x90|eot_id|>",
                                "<\xEF\xB7\x90\xEF\xB7\x90|eot_id|>\xEF\xB7\x90",
+                               "\xEF\xB7\x91<\xEF\xB7\x91|eot_id|>",
+                               "\xEF\xB7\x92\xEF\xB7",
                                "\xff<|eot_id|>\xc3"};
   for (const std::string& text : texts) {
     EXPECT_EQ(in_template(text), expected(text)) << text;
@@ -44,6 +46,22 @@ TEST_F(ShieldedText, SpecialTextOfAUserStaysText) {
       EXPECT_FALSE(tokenizer_->is_special(id)) << text;
     }
   }
+}
+
+TEST_F(ShieldedText, CutsPartTheEncoding) {
+  const auto apart = [&](std::string_view a, std::string_view b) {
+    std::vector<TokenId> ids = tokenizer_->encode(a, SpecialTokens::kAsText);
+    for (const TokenId id : tokenizer_->encode(b, SpecialTokens::kAsText)) ids.push_back(id);
+    return ids;
+  };
+  const std::string cut(kCutMark);
+  EXPECT_EQ(encode_shielded(*tokenizer_, "nat" + cut + "ion"), apart("nat", "ion"));
+  EXPECT_NE(encode_shielded(*tokenizer_, "nation"), apart("nat", "ion"));
+  EXPECT_EQ(without_marks("nat" + cut + "ion"), "nation");
+  // A user's own cut is text.
+  const std::string users = "nat" + cut + "ion";
+  EXPECT_EQ(in_template(users), expected(users));
+  EXPECT_EQ(without_marks(shield_special(*tokenizer_, users + "<|eot_id|>")), users + "<|eot_id|>");
 }
 
 TEST_F(ShieldedText, WithoutShieldsIsParsing) {
