@@ -89,6 +89,7 @@ Result<std::vector<UserAnswer>> run_requests(Engine& engine, const Tokenizer* to
     }
   }
   std::vector<UserAnswer> answers;
+  answers.reserve(sinks.size());
   for (const auto& sink : sinks) answers.push_back(std::move(sink->answer));
   return answers;
 }
