@@ -232,6 +232,27 @@ TEST_F(CheckpointCases, C44AndC46GiveTheExpectedIds) {
   }
 }
 
+// The rest of C50 is in context_fetch_test.cpp and prompts_test.cpp; here is what the user sees.
+TEST(Program, C50BadPromptFilesAreOneLine) {
+  const ProgramFolder folder("c50");
+  const std::map<std::string, std::vector<std::string>> parts = {
+      {"context_file_scheme", {"entry 1", "file:///PATH/secret.txt", "only http and https"}},
+      {"context_refused", {"entry 1", "http://127.0.0.1:1/never.txt"}},
+      {"max_length_zero", {"entry 1", "max_length 0"}},
+      {"max_length_negative", {"entry 1", "max_length -5"}},
+      {"max_length_string", {"entry 1", "max_length \"12\""}}};
+  for (const auto& [name, words] : parts) {
+    expect_refusal(
+        folder.run("text-demo --output out.json --model '" + golden("tiny/hf") +
+                   "' --input-prompts '" + golden("cases/prompts/c50_" + name + ".json") + "'"),
+        words);
+    EXPECT_FALSE(std::filesystem::exists(folder.file("out.json")));
+  }
+  expect_refusal(
+      folder.run("text-demo --model '" + golden("tiny/hf") + "' --input-prompts no.json"),
+      {"no.json"});
+}
+
 // Every prompt gives the same text in every repeat and slot, and alone.
 TEST(Program, C21ThirtyTwoMixedUsers) {
   const ProgramFolder folder("c21");
