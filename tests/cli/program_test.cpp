@@ -238,9 +238,9 @@ TEST(Program, C50BadPromptFilesAreOneLine) {
   const std::map<std::string, std::vector<std::string>> parts = {
       {"context_file_scheme", {"entry 1", "file:///PATH/secret.txt", "only http and https"}},
       {"context_refused", {"entry 1", "http://127.0.0.1:1/never.txt"}},
-      {"max_length_zero", {"entry 1", "max_length 0"}},
-      {"max_length_negative", {"entry 1", "max_length -5"}},
-      {"max_length_string", {"entry 1", "max_length \"12\""}}};
+      {"max_length_zero", {"entry 1", "\"max_length\" is 0"}},
+      {"max_length_negative", {"entry 1", "\"max_length\" is -5"}},
+      {"max_length_string", {"entry 1", "\"max_length\" is \"12\""}}};
   for (const auto& [name, words] : parts) {
     expect_refusal(
         folder.run("text-demo --output out.json --model '" + golden("tiny/hf") +
