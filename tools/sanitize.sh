@@ -13,4 +13,16 @@ for program in tensor checkpoint text; do
   echo "== ${program}_test"
   timeout 600 "build/asan/tests/${program}_test" --gtest_brief=1
 done
-tests/fuzz/run.sh "$seconds" build/asan
+
+# Two at a time: a target uses one core.
+set -- $fuzzers
+half=$(($# / 2))
+first=
+while [ "$half" -gt 0 ]; do
+  first="$first $1"
+  shift
+  half=$((half - 1))
+done
+tests/fuzz/run.sh "$seconds" build/asan $first &
+tests/fuzz/run.sh "$seconds" build/asan "$@"
+wait $!

@@ -32,8 +32,9 @@ for target in "$@"; do
   fi
   mkdir -p "$work/corpus/$target" "$work/seeds/$target"
   echo "== $target for $seconds s"
-  # 1 GiB and 10 s per input: the readers are linear in an input of at most 64 KiB.
-  if ! "$programs/$target" -max_total_time="$seconds" -max_len=65536 -timeout=10 \
+  # 1 GiB and 25 s per input: the readers are linear in an input of at most 64 KiB, but a shared
+  # machine may stand still for seconds.
+  if ! "$programs/$target" -max_total_time="$seconds" -max_len=65536 -timeout=25 \
       -rss_limit_mb=1024 -print_final_stats=1 -verbosity=1 \
       -artifact_prefix="$work/artifacts/$target-" \
       "$work/corpus/$target" "$work/seeds/$target" > "$work/$target.log" 2>&1; then
