@@ -31,6 +31,11 @@ if grep -rn 'getenv' src --include=*.cpp --include=*.h | grep -v '^src/cli/'; th
   bad=1
 fi
 
+if grep -rnE '@[A-Za-z0-9]+@' README.md docs; then
+  echo "a number that was to be filled in"
+  bad=1
+fi
+
 echo "== clang-tidy"
 cmake --preset clang -DTG_TESTS=OFF >/dev/null
 find src -name '*.cpp' | sort |

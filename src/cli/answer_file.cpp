@@ -109,18 +109,24 @@ std::string answer_json(const RunSummary& summary,
 }
 
 Status write_answer_file(const std::string& path, const std::string& text) {
-  const std::string part = fmt::format("{}.{}.part", path, ::getpid());
+  std::error_code ignored;
+  // Through a symbolic link to what it names; and a device or pipe is written to, not replaced.
+  std::string target = std::filesystem::weakly_canonical(path, ignored).string();
+  if (target.empty()) target = path;
+  const bool replaceable = !std::filesystem::exists(target, ignored) ||
+                           std::filesystem::is_regular_file(target, ignored);
+  const std::string part = replaceable ? fmt::format("{}.{}.part", target, ::getpid()) : target;
   {
     std::ofstream out(part, std::ios::binary);
     out << text;
     out.close();
     if (!out) {
       const Status failed = io_error(path, "cannot be written");
-      std::remove(part.c_str());
+      if (replaceable) std::remove(part.c_str());
       return failed;
     }
   }
-  if (std::rename(part.c_str(), path.c_str()) != 0) {
+  if (replaceable && std::rename(part.c_str(), target.c_str()) != 0) {
     const Status failed = io_error(path, "cannot be put in place");
     std::remove(part.c_str());
     return failed;
@@ -130,12 +136,24 @@ Status write_answer_file(const std::string& path, const std::string& text) {
 
 Status check_writable(const std::string& path) {
   if (path.empty()) return {};
-  std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (folder.empty()) folder = ".";
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
     return at_place(Error{ErrorCode::kBadArgument, "is a directory", {}}, path);
   }
+  if (std::filesystem::exists(path, ignored)) {
+    // For root everything is writable but what has no write bit was not meant to be.
+    const auto bits = std::filesystem::status(path, ignored).permissions();
+    constexpr auto kWrite = std::filesystem::perms::owner_write |
+                            std::filesystem::perms::group_write |
+                            std::filesystem::perms::others_write;
+    if ((bits & kWrite) == std::filesystem::perms::none) {
+      return at_place(Error{ErrorCode::kIo, "is read-only", {}}, path);
+    }
+    if (::access(path.c_str(), W_OK) != 0) return io_error(path, "cannot be written");
+    if (!std::filesystem::is_regular_file(path, ignored)) return {};
+  }
+  std::filesystem::path folder = std::filesystem::weakly_canonical(path, ignored).parent_path();
+  if (folder.empty()) folder = ".";
   if (::access(folder.c_str(), W_OK) != 0) return io_error(path, "cannot be written");
   return {};
 }

@@ -16,8 +16,8 @@ namespace tg {
 std::string answer_json(const RunSummary& summary,
                         std::span<const std::vector<UserAnswer>> batches);
 
-// kIo when the file cannot be written; asked before a run by check_writable, so that hours of work
-// do not end in that error.
+// Follows symbolic links; a device or pipe is written to. kIo when the file cannot be written;
+// asked before a run by check_writable, so that hours of work do not end in that error.
 Status write_answer_file(const std::string& path, const std::string& text);
 Status check_writable(const std::string& path);
 

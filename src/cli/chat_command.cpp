@@ -10,8 +10,10 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/number_option.h"
 #include "cli/opened_model.h"
 #include "cli/performance.h"
+#include "cli/print.h"
 #include "cli/run_requests.h"
 #include "cli/sampling_options.h"
 
@@ -59,6 +61,7 @@ class LineReader {
       if (const std::size_t end = held_.find('\n'); end != std::string::npos) {
         line = held_.substr(0, end);
         held_.erase(0, end + 1);
+        if (line.ends_with('\r')) line.pop_back();  // a file from elsewhere
         return Outcome::kLine;
       }
       char bytes[4096];
@@ -81,7 +84,7 @@ class LineReader {
 };
 
 void print_now(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  print_text(stdout, text);
   std::fflush(stdout);
 }
 
@@ -90,15 +93,21 @@ Status answer(const ChatOptions& o, const OpenedModel& model, Engine& engine,
               const std::string& question, std::vector<ChatTurn>& turns) {
   turns.push_back({"user", question});
   UserRequest request;
-  TG_ASSIGN(request.prompt_ids, encode_chat(model, turns));
+  Result<std::vector<TokenId>> ids = encode_chat(model, turns);
+  if (!ids) {  // bytes that are no text, or a template that refuses this turn
+    turns.pop_back();
+    print_error("{}; the line is dropped\n", ids.error().text());
+    return {};
+  }
+  request.prompt_ids = std::move(*ids);
   request.prompt = question;
   request.sampling = with_seed(o.sampling);
   const std::int64_t room =
       engine.max_tokens_per_request() - static_cast<std::int64_t>(request.prompt_ids.size());
   if (room < 1) {
     turns.pop_back();
-    fmt::print(stderr, "The conversation has {} tokens; {} are the most. /reset starts anew.\n",
-               request.prompt_ids.size(), engine.max_tokens_per_request());
+    print_error("The conversation has {} tokens; {} are the most. /reset starts anew.\n",
+                request.prompt_ids.size(), engine.max_tokens_per_request());
     return {};
   }
   RunRequestsOptions options;
@@ -115,8 +124,8 @@ Status answer(const ChatOptions& o, const OpenedModel& model, Engine& engine,
   turns.push_back({"assistant", a.text});
   if (::isatty(STDERR_FILENO) == 1) {
     const Performance p = measure(answers);
-    fmt::print(stderr, "\x1b[2m[{} + {} tokens, first after {:.0f} ms, {:.1f} tok/s]\x1b[0m\n",
-               p.prompt_tokens, p.output_tokens, 1e3 * p.ttft.mean, p.decode_tokens_per_s);
+    print_error("\x1b[2m[{} + {} tokens, first after {:.0f} ms, {:.1f} tok/s]\x1b[0m\n",
+                p.prompt_tokens, p.output_tokens, 1e3 * p.ttft.mean, p.decode_tokens_per_s);
   }
   return {};
 }
@@ -139,8 +148,8 @@ Result<int> run(const ChatOptions& o) {
 
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal) {
-    fmt::print(stderr, "{} is loaded. Ctrl-C stops an answer, Ctrl-D ends, /reset starts anew.\n",
-               config.name.empty() ? model.path : config.name);
+    print_error("{} is loaded. Ctrl-C stops an answer, Ctrl-D ends, /reset starts anew.\n",
+                config.name.empty() ? model.path : config.name);
   }
   const InterruptHandler handler;
   LineReader reader;
@@ -176,12 +185,10 @@ void add_chat_command(CLI::App& program, ChosenCommand& chosen) {
   o->sampling.params.top_p = 0.9;
   add_sampling_options(*app, o->sampling);
   app->add_option("--system", o->system, "the system message; default: the template's own");
-  app->add_option("--max-generated-tokens", o->max_generated_tokens, "per answer")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app->add_option("--max-seq-len", o->max_seq_len, "most tokens of the whole conversation")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_whole_number(*app, "--max-generated-tokens,--max_generated_tokens", "per answer", 1,
+                   kMostCount, o->max_generated_tokens);
+  add_whole_number(*app, "--max-seq-len,--max_seq_len", "most tokens of the whole conversation", 1,
+                   kMostCount, o->max_seq_len);
   app->callback([o, &chosen] { chosen = [o] { return run(*o); }; });
 }
 

@@ -4,11 +4,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <exception>
+#include <iostream>
 #include <string>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/print.h"
 
 namespace tg {
 namespace {
@@ -29,14 +34,12 @@ std::string one_line(std::string text) {
 }
 
 int refuse(const std::string& message) {
-  fmt::print(stderr, "llama-tg: error: {}\n", one_line(message));
+  print_error("llama-tg: error: {}\n", one_line(message));
   return kRefused;
 }
 
-}  // namespace
-
-int run_command_line(int argc, char** argv) {
-  set_up_log();
+// Reads the command line and runs what it says.
+int run_words(int argc, char** argv) {
   CLI::App program(
       "Llama3 TG: Llama models on any x86-64 machine, batch-invariant, with paged attention and "
       "continuous batching.\nAn error is one line on stderr and exit status 2.");
@@ -65,6 +68,25 @@ int run_command_line(int argc, char** argv) {
   const Result<int> status = chosen();
   if (!status) return refuse(status.error().text());
   return *status;
+}
+
+// An answer that did not arrive is no success: a full disk, a closed stdout.
+int check_output(int status) {
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return status;
+  return refuse(fmt::format("stdout cannot be written: {}", std::strerror(errno)));
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  try {
+    set_up_log();
+    return check_output(run_words(argc, argv));
+  } catch (const std::exception& e) {  // memory, for one: nothing of ours throws
+    print_error("llama-tg: error: {}\n", one_line(e.what()));
+    return 1;
+  }
 }
 
 }  // namespace tg

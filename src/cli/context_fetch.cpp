@@ -129,10 +129,19 @@ std::string latin1_to_utf8(const std::string& text) {
   return out;
 }
 
+// "text/plain; charset=ISO-8859-1", the name with or without quotes.
+bool is_latin1(const char* content_type) {
+  if (content_type == nullptr) return false;
+  const char* charset = strcasestr(content_type, "charset=");
+  if (charset == nullptr) return false;
+  charset += std::strlen("charset=");
+  if (*charset == '"') ++charset;
+  return strncasecmp(charset, "iso-8859-1", 10) == 0 &&
+         std::isdigit(static_cast<unsigned char>(charset[10])) == 0;  // not iso-8859-15
+}
+
 std::string to_utf8(const std::string& bytes, const char* content_type) {
-  if (content_type != nullptr && strcasestr(content_type, "charset=iso-8859-1") != nullptr) {
-    return latin1_to_utf8(bytes);
-  }
+  if (is_latin1(content_type)) return latin1_to_utf8(bytes);
   std::string_view rest = bytes;
   if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
   std::string text;
@@ -200,14 +209,16 @@ Result<std::string> download(const std::string& first_url, const ContextOptions&
   return error(ErrorCode::kIo, "more than {} redirects", options.max_redirects);
 }
 
-// The URL made fit for a file name, and a hash (64 bit FNV-1a) of the whole of it.
+// The URL made fit for a file name (without user and password), and a hash (64 bit FNV-1a) of the
+// whole of it.
 std::string cache_name(const std::string& url) {
   std::uint64_t hash = 0xcbf29ce484222325U;
-  std::string readable;
-  for (const char c : url) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-    if (readable.size() < 80)
-      readable += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  for (const char c : url) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  const std::size_t host = url.find("://") + 3;
+  const std::size_t at = url.substr(host, url.find_first_of("/?#", host) - host).rfind('@');
+  std::string readable = url.substr(at == std::string::npos ? 0 : host + at + 1, 80);
+  for (char& c : readable) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
   return fmt::format("{}-{:016x}.txt", readable, hash);
 }
@@ -262,21 +273,40 @@ Result<std::string> fetch_url(const std::string& url, const ContextOptions& opti
     return read_text_file(cached, 3 * options.max_bytes);
   }
   TG_ASSIGN(std::string text, download(url, options));
-  store(cached, text);
+  if (!text.empty()) store(cached, text);
   return text;
+}
+
+std::string without_outer_space(const std::string& text) {
+  constexpr const char* kSpace = " \t\r\n";
+  const std::size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+}
+
+// "http://host/a b" is a URL gone wrong, not a text to be sent to the model.
+bool starts_with_scheme(const std::string& text) {
+  const std::size_t end = text.find("://");
+  if (end == std::string::npos || end == 0) return false;
+  return std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(end), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '+' || c == '-' || c == '.';
+  });
 }
 
 }  // namespace
 
-Result<std::string> fetch_context(const std::string& context, const ContextOptions& options) {
+Result<std::string> fetch_context(const std::string& given, const ContextOptions& options) {
+  const std::string context = without_outer_space(given);
+  // A name or URL has no NUL, and the system would end it there.
+  if (context.find('\0') != std::string::npos) return given;
   const bool is_word = context.find_first_of(" \t\r\n") == std::string::npos;
-  const bool is_url =
-      is_word && (context.find("://") != std::string::npos || context.starts_with("file:"));
+  const bool is_url = (is_word && context.find("://") != std::string::npos) ||
+                      starts_with_scheme(context) || (is_word && context.starts_with("file:"));
   const fs::path file = fs::path(options.base_directory) / context;
   std::error_code ignored;  // of a text that is too long for a name
   const bool is_file = !is_url && ((is_word && context.find_first_of("./") != std::string::npos) ||
                                    fs::is_regular_file(file, ignored));
-  if (!is_url && !is_file) return context;
+  if (!is_url && !is_file) return given;
   Result<std::string> text =
       is_url ? fetch_url(context, options) : read_text_file(file, options.max_bytes);
   if (!text) return at_place(std::move(text).error(), shown_word(context));

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/thread_team.h"
+#include "cli/number_option.h"
 
 namespace tg {
 
@@ -25,7 +26,8 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
                  "what activations, KV cache and products are held in; sums are f32 in both")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "threads; default: one per CPU of this process");
+  add_whole_number(app, "--threads", "threads; default: one per CPU of this process", 1, 4096, "",
+                   [&options](std::int64_t n) { options.threads = static_cast<int>(n); });
   app.add_option("--chat-template", options.chat_template,
                  "llama3, llama3-meta, chatml or a Jinja file; default: the checkpoint's own");
 }
@@ -62,9 +64,6 @@ Result<RunSettings> run_settings(const ModelOptions& options) {
   settings.dtype = options.compute_dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBf16;
   const int cpus = available_cpus();
   settings.threads = options.threads.value_or(cpus);
-  if (settings.threads < 1) {
-    return error(ErrorCode::kBadArgument, "--threads {}: need at least 1", settings.threads);
-  }
   if (settings.threads > cpus) {
     spdlog::warn("--threads {}: this process may use {} CPU{}, so {} is taken", settings.threads,
                  cpus, cpus == 1 ? "" : "s", cpus);

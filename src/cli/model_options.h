@@ -37,7 +37,7 @@ struct RunSettings {
   int threads = 1;
 };
 
-// Refuses unknown kernels and thread counts below 1; more threads than CPUs are cut to the CPUs
+// Refuses unknown kernels; more threads than CPUs are cut to the CPUs
 // with one warning.
 Result<RunSettings> run_settings(const ModelOptions& options);
 

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <string_view>
 #include <utility>
 
 #include "checkpoint/gguf_source.h"
@@ -9,6 +11,7 @@
 #include "cli/progress_bar.h"
 #include "text/chat_template.h"
 #include "text/shielded_text.h"
+#include "text/utf8.h"
 
 namespace tg {
 namespace {
@@ -74,9 +77,17 @@ Result<TextParts> open_gguf_text(const std::string& path) {
   return parts;
 }
 
-// kNotFound when there is no tokenizer at the path.
-Result<TextParts> open_text(const std::string& path) {
-  if (path.ends_with(".gguf") && is_file(path)) return open_gguf_text(path);
+// By its first bytes: such files come without ".gguf" too (caches name them by hash).
+bool is_gguf_file(const std::string& path) {
+  char magic[4] = {};
+  std::ifstream in(path, std::ios::binary);
+  return in.read(magic, sizeof(magic)) && std::string_view(magic, sizeof(magic)) == "GGUF";
+}
+
+// kNotFound when there is no tokenizer at the path. `format` is the weights' (ModelConfig::format)
+// where they are known: beside GGUF files another form's tokenizer does not count.
+Result<TextParts> open_text(const std::string& path, const std::string& format) {
+  if (is_file(path) && is_gguf_file(path)) return open_gguf_text(path);
   TextParts parts;
   if (is_file(path)) {
     parts.place = path;
@@ -85,6 +96,7 @@ Result<TextParts> open_text(const std::string& path) {
     return parts;
   }
   if (is_directory(path)) {
+    if (format == "gguf") return open_gguf_text(gguf_in(path));
     for (const char* name : {"/tokenizer.json", "/tokenizer.model", "/original/tokenizer.model"}) {
       parts.place = path + name;
       if (!is_file(parts.place)) continue;
@@ -135,7 +147,7 @@ Status OpenedModel::needs_tokenizer() const {
 }
 
 Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& path) {
-  TG_ASSIGN(TextParts parts, open_text(path));
+  TG_ASSIGN(TextParts parts, open_text(path, ""));
   return parts.tokenizer;
 }
 
@@ -145,7 +157,7 @@ Result<OpenedModel> open_model(const ModelOptions& options) {
   TG_ASSIGN(model.source, open_checkpoint(model.path, {.verify = options.verify}));
   const ModelConfig& config = model.source->config();
 
-  Result<TextParts> parts = open_text(model.path);
+  Result<TextParts> parts = open_text(model.path, config.format);
   if (!parts && parts.error().code != ErrorCode::kNotFound) {
     return tl::unexpected<Error>(std::move(parts).error());
   }
@@ -197,6 +209,9 @@ Result<std::vector<TokenId>> encode_prompt(const OpenedModel& model, const std::
                                            bool instruct) {
   if (instruct) return encode_chat(model, {{"user", text}});
   TG_RETURN_IF_ERROR(model.needs_tokenizer());
+  if (const std::size_t valid = valid_utf8_prefix(text); valid < text.size()) {
+    return error(ErrorCode::kBadInput, "the prompt is not UTF-8 at byte {}", valid);
+  }
   return model.tokenizer->encode_prompt(text, SpecialTokens::kAsText);
 }
 

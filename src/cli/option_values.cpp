@@ -23,6 +23,8 @@ Result<Json> parse_object(const std::string& text, const char* example) {
 }
 
 std::string shown(const Json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return fmt::format("a list of {}", value.size());
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -38,11 +40,13 @@ Result<std::int64_t> positive(const std::string& key, const Json& value, std::in
 template <typename T, typename Read>
 Status read_values(const std::string& key, const Json& value, std::vector<T>& out,
                    const Read& read) {
-  const Json list = value.is_array() ? value : Json::array({value});
-  if (list.empty()) return error(ErrorCode::kBadArgument, "{}: an empty list", key);
+  if (value.is_array() && value.empty()) {
+    return error(ErrorCode::kBadArgument, "{}: an empty list", key);
+  }
   out.clear();
-  for (const Json& item : list) {
-    Result<T> one = read(item);
+  // By reference: a copy of deeply nested lists would need as deep a stack.
+  for (std::size_t i = 0; i < (value.is_array() ? value.size() : 1); ++i) {
+    Result<T> one = read(value.is_array() ? value[i] : value);
     if (!one) return at_place(std::move(one).error(), key);
     out.push_back(*one);
   }

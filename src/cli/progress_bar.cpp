@@ -6,13 +6,15 @@
 #include <cstdio>
 #include <utility>
 
+#include "cli/print.h"
+
 namespace tg {
 
 ProgressBar::ProgressBar(std::string what)
     : what_(std::move(what)), on_terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 ProgressBar::~ProgressBar() {
-  if (shown_) fmt::print(stderr, "\r\x1b[K");
+  if (shown_) print_error("\r\x1b[K");
 }
 
 void ProgressBar::show(std::int64_t done, std::int64_t total) {
@@ -24,8 +26,8 @@ void ProgressBar::show(std::int64_t done, std::int64_t total) {
   shown_ = true;
   constexpr std::int64_t kWidth = 40;
   const auto filled = static_cast<std::size_t>(kWidth * done / total);
-  fmt::print(stderr, "\r{} [{}{}] {:3} %", what_, std::string(filled, '#'),
-             std::string(static_cast<std::size_t>(kWidth) - filled, ' '), 100 * done / total);
+  print_error("\r{} [{}{}] {:3} %", what_, std::string(filled, '#'),
+              std::string(static_cast<std::size_t>(kWidth) - filled, ' '), 100 * done / total);
   std::fflush(stderr);
 }
 

@@ -1,21 +1,22 @@
 #include "cli/sampling_options.h"
 
-#include <CLI/CLI.hpp>
 #include <random>
+
+#include "cli/number_option.h"
 
 namespace tg {
 
 void add_sampling_options(CLI::App& app, SamplingOptions& options) {
   SamplingParams& p = options.params;
-  app.add_option("--temperature", p.temperature, "0 is greedy")->capture_default_str();
-  app.add_option("--top-k", p.top_k, "0 is off")->capture_default_str();
-  app.add_option("--top-p", p.top_p, "1 is off, 0 is greedy")->capture_default_str();
-  app.add_option("--min-p", p.min_p, "0 is off")->capture_default_str();
-  app.add_option("--repetition-penalty", p.repetition_penalty, "1 is off")->capture_default_str();
-  app.add_option("--presence-penalty", p.presence_penalty, "0 is off")->capture_default_str();
-  app.add_option("--frequency-penalty", p.frequency_penalty, "0 is off")->capture_default_str();
-  app.add_option("--seed", options.seed,
-                 "makes sampling repeatable, whatever runs beside it; default: a fresh one");
+  add_fraction(app, "--temperature", "0 is greedy", p.temperature);
+  add_whole_number(app, "--top-k", "0 is off", -1, kMostCount, p.top_k);
+  add_fraction(app, "--top-p", "1 is off, 0 is greedy", p.top_p);
+  add_fraction(app, "--min-p", "0 is off", p.min_p);
+  add_fraction(app, "--repetition-penalty", "1 is off", p.repetition_penalty);
+  add_fraction(app, "--presence-penalty", "0 is off", p.presence_penalty);
+  add_fraction(app, "--frequency-penalty", "0 is off", p.frequency_penalty);
+  add_seed(app, "makes sampling repeatable, whatever runs beside it; default: a fresh one",
+           options.seed);
 }
 
 SamplingParams with_seed(const SamplingOptions& options) {

@@ -13,9 +13,11 @@
 #include "cli/answer_file.h"
 #include "cli/commands.h"
 #include "cli/demo_cases.h"
+#include "cli/number_option.h"
 #include "cli/opened_model.h"
 #include "cli/option_values.h"
 #include "cli/performance.h"
+#include "cli/print.h"
 #include "cli/prompts.h"
 #include "cli/run_requests.h"
 
@@ -53,9 +55,6 @@ struct DemoPlan {
 Result<DemoPlan> make_plan(const TextDemoOptions& o, const DemoCase& demo_case) {
   DemoPlan plan;
   plan.users = o.batch_size.value_or(demo_case.batch_size);
-  if (plan.users < 1 || plan.users > 256) {
-    return error(ErrorCode::kBadArgument, "--batch-size {}: need 1..256 users", plan.users);
-  }
   plan.repeat_batches = o.repeat_batches.value_or(demo_case.repeat_batches);
   plan.max_generated_tokens = o.max_generated_tokens.value_or(demo_case.max_generated_tokens);
   plan.pages = demo_case.page_params;
@@ -137,7 +136,9 @@ std::vector<UserRequest> users_of_batch(const DemoPlan& plan,
 // Every request of every repeat must fit alone; said before the weights are read.
 Status check_requests(const DemoPlan& plan, const std::vector<UserRequest>& entries,
                       const ModelConfig& config, const ContextPlan& context) {
-  for (std::int64_t batch = 0; batch < plan.repeat_batches; ++batch) {
+  // After as many batches as there are entries the same come again.
+  const auto different = std::min(plan.repeat_batches, static_cast<std::int64_t>(entries.size()));
+  for (std::int64_t batch = 0; batch < different; ++batch) {
     const std::vector<UserRequest> users = users_of_batch(plan, entries, batch);
     for (std::size_t user = 0; user < users.size(); ++user) {
       Request request;
@@ -167,21 +168,21 @@ std::string shortened(const std::string& text) {
 }
 
 void print_answers(const std::vector<UserAnswer>& answers, std::int64_t batch) {
-  fmt::print("\n==REPEAT BATCH {}\n", batch);
+  print_out("\n==REPEAT BATCH {}\n", batch);
   for (std::size_t user = 0; user < answers.size(); ++user) {
     const UserAnswer& a = answers[user];
-    fmt::print("==USER {} - PROMPT\n{}\n==USER {} - OUTPUT\n{}\n\n", user,
-               a.prompt.empty() ? fmt::format("ids {}", fmt::join(a.prompt_ids, ","))
-                                : shortened(a.prompt),
-               user, a.text.empty() ? fmt::format("ids {}", fmt::join(a.output_ids, ",")) : a.text);
+    print_out("==USER {} - PROMPT\n{}\n==USER {} - OUTPUT\n{}\n\n", user,
+              a.prompt.empty() ? fmt::format("ids {}", fmt::join(a.prompt_ids, ","))
+                               : shortened(a.prompt),
+              user, a.text.empty() ? fmt::format("ids {}", fmt::join(a.output_ids, ",")) : a.text);
   }
 }
 
 void print_iteration(const StepReport& step, std::int64_t iteration) {
   const double seconds = step.total_s;
-  fmt::print("Decode Iteration {}: Time: {:.2f} ms, tok/s/user: {:.2f}, Throughput: {:.2f} tok/s\n",
-             iteration, 1e3 * seconds, 1.0 / seconds,
-             static_cast<double>(step.sampled_tokens) / seconds);
+  print_out("Decode Iteration {}: Time: {:.2f} ms, tok/s/user: {:.2f}, Throughput: {:.2f} tok/s\n",
+            iteration, 1e3 * seconds, 1.0 / seconds,
+            static_cast<double>(step.sampled_tokens) / seconds);
 }
 
 Result<std::vector<UserAnswer>> run_batch(const TextDemoOptions& o, const DemoPlan& plan,
@@ -191,17 +192,28 @@ Result<std::vector<UserAnswer>> run_batch(const TextDemoOptions& o, const DemoPl
   options.max_new_tokens = plan.max_generated_tokens;
   options.stop_ids = model.stop_ids;
   options.ignore_eos = o.stop_at_eos == 0;
+  std::vector<std::size_t> lengths;
+  lengths.reserve(users.size());
+  for (const UserRequest& user : users) lengths.push_back(user.prompt_ids.size());
+  print_out("Encoded prompt lengths: {}\n# of users: {}\n", fmt::join(lengths, ", "), users.size());
+  std::fflush(stdout);
+
   std::int64_t iteration = 0;
-  if (o.print_iterations) {
-    options.on_step = [&iteration](const StepReport& step) {
-      if (step.prefill_rows > 0) {
-        fmt::print("Prefilling: {} prompt tokens in {:.2f} ms, {} users decode beside it\n",
-                   step.prefill_rows, 1e3 * step.total_s, step.decode_rows);
-      } else {
-        print_iteration(step, ++iteration);
-      }
-    };
-  }
+  bool prefilling = true;
+  options.on_step = [&](const StepReport& step) {
+    if (prefilling && engine.waiting() == 0 && step.prefill_rows == 0) {
+      prefilling = false;
+      print_out("Finished prefill for all users up to {} tokens.\n",
+                *std::max_element(lengths.begin(), lengths.end()));
+    }
+    if (!o.print_iterations) return;
+    if (step.prefill_rows > 0) {
+      print_out("Prefilling: {} prompt tokens in {:.2f} ms, {} users decode beside it\n",
+                step.prefill_rows, 1e3 * step.total_s, step.decode_rows);
+    } else if (step.decode_rows > 0) {
+      print_iteration(step, ++iteration);
+    }
+  };
   return run_requests(engine, model.tokenizer.get(), users, options);
 }
 
@@ -226,12 +238,6 @@ Result<int> run(const TextDemoOptions& o) {
 
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
             LoadedModel::load(model, settings, context, plan.users));
-  std::vector<std::size_t> lengths;
-  for (const UserRequest& user : users_of_batch(plan, entries, 0)) {
-    lengths.push_back(user.prompt_ids.size());
-  }
-  fmt::print("Encoded prompt lengths: {}\n# of users: {}\n", fmt::join(lengths, ", "), plan.users);
-  std::fflush(stdout);
   if (o.stop_at_eos == 0) {
     spdlog::info("--stop-at-eos is off: answers go on after their end and will repeat themselves");
   }
@@ -245,10 +251,8 @@ Result<int> run(const TextDemoOptions& o) {
       if (answers[user].error.empty()) continue;
       return error(ErrorCode::kInternal, "user {}: {}", user, answers[user].error);
     }
-    fmt::print("Finished prefill for all users up to {} tokens.\n",
-               *std::max_element(lengths.begin(), lengths.end()));
     print_answers(answers, batch);
-    fmt::print("{}", performance_text(measure(answers), loaded->load_s()));
+    print_out("{}", performance_text(measure(answers), loaded->load_s()));
     std::fflush(stdout);
     batches.push_back(std::move(answers));
   }
@@ -275,30 +279,28 @@ void add_text_demo_command(CLI::App& program, ChosenCommand& chosen) {
       ->capture_default_str();
   app->add_option("--input-prompts,--input_prompts", o->input_prompts,
                   R"(JSON file: [{"prompt": ..., "context": URL|file|text, "max_length": ...}])");
-  app->add_option("--prompt-ids", o->prompt_ids, "token ids for every user in place of the file");
-  const auto flag = [app](const char* names, int& value, const char* text) {
-    app->add_option(names, value, text)->check(CLI::IsMember({0, 1}))->capture_default_str();
-  };
-  flag("--instruct", o->instruct, "1: prompts are messages in the chat form; 0: text as it is");
-  app->add_option("--repeat-batches,--repeat_batches", o->repeat_batches,
-                  "batches one after the other, prompts rotated by one user each time")
-      ->check(CLI::PositiveNumber);
-  app->add_option("--max-seq-len,--max_seq_len", o->max_seq_len,
-                  "most tokens of prompt and answer of a user");
-  app->add_option("--batch-size,--batch_size", o->batch_size, "users at once, 1..256");
-  app->add_option("--max-generated-tokens,--max_generated_tokens", o->max_generated_tokens,
-                  "per user")
-      ->check(CLI::NonNegativeNumber);
-  flag("--paged-attention,--paged_attention", o->paged_attention,
-       "0: one page per user, as long as --max-seq-len");
+  app->add_option("--prompt-ids", o->prompt_ids, "token ids for every user in place of the file")
+      ->excludes("--input-prompts");
+  add_switch(*app, "--instruct", "1: prompts are messages in the chat form; 0: text as it is",
+             o->instruct);
+  add_whole_number(*app, "--repeat-batches,--repeat_batches",
+                   "batches one after the other, prompts rotated by one user each time", 1,
+                   kMostCount, o->repeat_batches);
+  add_whole_number(*app, "--max-seq-len,--max_seq_len",
+                   "most tokens of prompt and answer of a user", 1, kMostCount, o->max_seq_len);
+  add_whole_number(*app, "--batch-size,--batch_size", "users at once", 1, 256, o->batch_size);
+  add_whole_number(*app, "--max-generated-tokens,--max_generated_tokens", "per user", 0, kMostCount,
+                   o->max_generated_tokens);
+  add_switch(*app, "--paged-attention,--paged_attention",
+             "0: one page per user, as long as --max-seq-len", o->paged_attention);
   app->add_option("--page-params,--page_params", o->page_params,
                   R"(JSON: {"page_block_size": 16|32|64, "page_max_num_blocks": N})");
   app->add_option("--sampling-params,--sampling_params", o->sampling_params,
                   R"(JSON: {"temperature": 0.7, "top_p": 0.9, "top_k": 32, "seed": [1, 2, ...]}, )"
                   "one value for all users or a list; also min_p, presence_penalty, "
                   "frequency_penalty, repetition_penalty, log_probs");
-  flag("--stop-at-eos,--stop_at_eos", o->stop_at_eos, "1: a user ends with his answer");
-  app->add_option("--seed", o->seed, "in place of the sampling parameters' seeds");
+  add_switch(*app, "--stop-at-eos,--stop_at_eos", "1: a user ends with his answer", o->stop_at_eos);
+  add_seed(*app, "in place of the sampling parameters' seeds; default: theirs, or 0", o->seed);
   app->add_flag("--print-iterations", o->print_iterations, "one line per step");
   app->add_option("--output", o->output, "write ids, texts, times and totals to this JSON file");
   std::string cases = "Cases:\n";

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/opened_model.h"
 #include "cli/option_values.h"
+#include "cli/print.h"
 
 namespace tg {
 namespace {
@@ -43,13 +44,14 @@ Result<int> run(const TokenizeOptions& o) {
   TG_ASSIGN(const std::string path, model_path(o.model));
   TG_ASSIGN(const std::shared_ptr<const Tokenizer> tokenizer, open_tokenizer(path));
   if (!o.decode.empty()) {
-    TG_ASSIGN(const std::vector<TokenId> ids, parse_id_list(o.decode));
-    for (const TokenId id : ids) {
+    const Result<std::vector<TokenId>> ids = parse_id_list(o.decode);
+    if (!ids) return at_place(ids.error(), "--decode");
+    for (const TokenId id : *ids) {
       if (id >= 0 && id < tokenizer->vocab_size()) continue;
       return error(ErrorCode::kBadArgument, "--decode: id {}: the vocabulary has 0..{}", id,
                    tokenizer->vocab_size() - 1);
     }
-    fmt::print("{}\n", tokenizer->decode(ids, /*skip_special=*/false));
+    print_out("{}\n", tokenizer->decode(*ids, /*skip_special=*/false));
     return 0;
   }
   std::string text;
@@ -62,10 +64,10 @@ Result<int> run(const TokenizeOptions& o) {
   const std::vector<TokenId> ids =
       o.bos ? tokenizer->encode_prompt(text, mode) : tokenizer->encode(text, mode);
   if (!o.pieces) {
-    fmt::print("{}\n", fmt::join(ids, ","));
+    print_out("{}\n", fmt::join(ids, ","));
     return 0;
   }
-  for (const TokenId id : ids) fmt::print("{:7} {}\n", id, visible(tokenizer->token_bytes(id)));
+  for (const TokenId id : ids) print_out("{:7} {}\n", id, visible(tokenizer->token_bytes(id)));
   return 0;
 }
 

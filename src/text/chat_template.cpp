@@ -12,6 +12,9 @@ namespace tg {
 namespace {
 
 using Json = nlohmann::ordered_json;
+// What a file says. Not ordered: that one copies values while it parses, which for deeply nested
+// ones needs as deep a stack.
+using Config = nlohmann::json;
 
 // tokenizer_config.json lists all added tokens of a vocabulary; the largest known has 2 MiB.
 constexpr std::size_t kMaxConfigBytes = std::size_t{64} << 20;
@@ -71,9 +74,9 @@ Result<jinja::Dict> variables_of(const ChatInput& input) {
   return variables;
 }
 
-Result<Json> read_json_object(const std::string& path) {
+Result<Config> read_json_object(const std::string& path) {
   TG_ASSIGN(const MappedFile file, open_text_file(path, kMaxConfigBytes));
-  Json json = Json::parse(text_of(file), nullptr, /*allow_exceptions=*/false);
+  Config json = Config::parse(text_of(file), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) {
     return at_place(Error{ErrorCode::kBadInput, "not a JSON object", {}}, path);
   }
@@ -81,7 +84,7 @@ Result<Json> read_json_object(const std::string& path) {
 }
 
 // A special token is a text, or an object with the text as "content".
-std::string token_text(const Json& config, const std::string& key) {
+std::string token_text(const Config& config, const std::string& key) {
   const auto found = config.find(key);
   if (found == config.end()) return {};
   if (found->is_string()) return found->get<std::string>();
@@ -91,19 +94,27 @@ std::string token_text(const Json& config, const std::string& key) {
   return {};
 }
 
+// The text of a key, nullptr when there is none. (By reference everywhere here: a copy of values
+// that are nested a hundred thousand deep would need as deep a stack.)
+const std::string* text_at(const Config& object, const char* key) {
+  if (!object.is_object()) return nullptr;
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_string()) return nullptr;
+  return &found->get_ref<const std::string&>();
+}
+
 // The value of "chat_template": a text, or a list of {"name": ..., "template": ...}.
-Result<std::string> template_text(const Json& value, bool for_tools) {
+Result<std::string> template_text(const Config& value, bool for_tools) {
   if (value.is_null()) return std::string();
   if (value.is_string()) return value.get<std::string>();
   std::string chosen;
   if (value.is_array()) {
-    for (const Json& entry : value) {
-      if (!entry.is_object() || !entry.value("template", Json()).is_string()) continue;
-      const Json name = entry.value("name", Json());
-      const bool is_tool_use = for_tools && name == "tool_use";
-      if (is_tool_use || (name == "default" && chosen.empty())) {
-        chosen = entry["template"].get<std::string>();
-      }
+    for (const Config& entry : value) {
+      const std::string* text = text_at(entry, "template");
+      const std::string* name = text_at(entry, "name");
+      if (text == nullptr || name == nullptr) continue;
+      const bool is_tool_use = for_tools && *name == "tool_use";
+      if (is_tool_use || (*name == "default" && chosen.empty())) chosen = *text;
       if (is_tool_use) break;
     }
   }
@@ -143,7 +154,7 @@ Result<ChatTemplate> load_chat_template(const std::string& name_or_path) {
 
 Result<HuggingFaceChat> read_hf_chat_template(const std::string& directory, bool for_tools) {
   HuggingFaceChat chat;
-  Json config = Json::object();
+  Config config = Config::object();
   const std::filesystem::path folder(directory);
   const std::string config_path = (folder / "tokenizer_config.json").string();
   std::error_code ignored;
@@ -159,7 +170,9 @@ Result<HuggingFaceChat> read_hf_chat_template(const std::string& directory, bool
     chat.place = jinja_path;
     return chat;
   }
-  auto text = template_text(config.value("chat_template", Json()), for_tools);
+  const auto given = config.find("chat_template");
+  Result<std::string> text =
+      given == config.end() ? std::string() : template_text(*given, for_tools);
   if (!text) return at_place(std::move(text).error(), config_path);
   chat.chat_template = std::move(*text);
   if (!chat.chat_template.empty()) chat.place = config_path;

@@ -217,5 +217,20 @@ TEST_F(ContextFetch, CharacterSets) {
   EXPECT_EQ(fetch_context(server.url("/emoji.txt"), options_).value().size(), 40U);
 }
 
+TEST(Context, WhiteSpaceDoesNotMakeAUrlText) {
+  ContextOptions options;
+  options.cache_directory = "";
+  for (const char* url :
+       {" http://127.0.0.1:1/x", "http://127.0.0.1:1/x\n", "http://127.0.0.1:1/a b"}) {
+    const auto text = fetch_context(url, options);
+    ASSERT_FALSE(text) << url;
+    EXPECT_THAT(text.error().text(), testing::HasSubstr("127.0.0.1:1"));
+  }
+  EXPECT_EQ(fetch_context("see http://127.0.0.1:1/x for more", options).value(),
+            "see http://127.0.0.1:1/x for more");
+  const std::string with_nul("p1.json\0 some text", 18);
+  EXPECT_EQ(fetch_context(with_nul, options).value(), with_nul);
+}
+
 }  // namespace
 }  // namespace tg

@@ -43,20 +43,22 @@ class ProgramFolder {
   }
 
   // `arguments` are a shell's words behind "llama-tg"; `prefix` stands in front of it.
+  // stdout and stderr go to `out` and `err`.
   Outcome run(const std::string& arguments, const std::string& input = {},
-              const std::string& prefix = {}) const {
+              const std::string& prefix = {}, const std::string& out = "stdout",
+              const std::string& err = "stderr") const {
     write("stdin", input);
     const std::string command =
         "cd '" + path_.string() + "' && env -u LLAMA_DIR -u HF_MODEL timeout 120 " + prefix + " '" +
-        TG_BINARY_DIR "/src/llama-tg' " + arguments + " < stdin > stdout 2> stderr";
+        TG_BINARY_DIR "/src/llama-tg' " + arguments + " < stdin > " + out + " 2> " + err;
     const auto begin = std::chrono::steady_clock::now();
     const int status = std::system(command.c_str());
     Outcome outcome;
     outcome.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    outcome.out = read_whole(file("stdout"));
-    outcome.err = read_whole(file("stderr"));
+    if (out == "stdout") outcome.out = read_whole(file(out));
+    if (err == "stderr") outcome.err = read_whole(file(err));
     return outcome;
   }
 

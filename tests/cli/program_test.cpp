@@ -3,6 +3,7 @@
 #include "program.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
@@ -90,7 +91,8 @@ TEST(Program, WrongCommandLinesAreRefused) {
   expect_refusal(folder.run("generate --prompt-ids 1,1024 " + tiny), {"1024", "0..1023"});
   expect_refusal(folder.run("generate --prompt x --kernels neon " + tiny),
                  {"--kernels", "neon", "reference"});
-  expect_refusal(folder.run("generate --prompt x --threads 0 " + tiny), {"--threads 0"});
+  expect_refusal(folder.run("generate --prompt x --threads 0 " + tiny),
+                 {"--threads", "'0'", "1..4096"});
   expect_refusal(folder.run("generate --prompt x --compute-dtype f16 " + tiny), {"f16"});
   expect_refusal(folder.run("generate --prompt x --temperature -1 " + tiny), {"temperature"});
   expect_refusal(folder.run("generate --prompt x --output none/out.json " + tiny),
@@ -99,7 +101,7 @@ TEST(Program, WrongCommandLinesAreRefused) {
                  {"--chat-template", "nope"});
   expect_refusal(folder.run("text-demo --case no-such-case " + tiny), {"no-such-case", "repeat2"});
   expect_refusal(folder.run("text-demo --case pcc-80L " + tiny), {"pcc-80L"});
-  expect_refusal(folder.run("text-demo --batch-size 0 " + tiny), {"--batch-size 0"});
+  expect_refusal(folder.run("text-demo --batch-size 0 " + tiny), {"--batch-size", "'0'", "1..256"});
   expect_refusal(folder.run("text-demo --page-params '{\"page_block_size\": 48}' " + tiny),
                  {"--page-params", "page_block_size 48", "16, 32 or 64"});
   expect_refusal(folder.run("text-demo --page-params \"{'page_block_size': 64}\" " + tiny),
@@ -107,6 +109,25 @@ TEST(Program, WrongCommandLinesAreRefused) {
   expect_refusal(
       folder.run("text-demo --batch-size 3 --sampling-params '{\"seed\": [1, 2]}' " + tiny),
       {"--sampling-params", "seed has 2 values for 3 users"});
+  for (const char* number : {"-1", "18446744073709551616", "1e3", "''", "0x10"}) {
+    expect_refusal(folder.run("generate --prompt x --seed " + std::string(number) + " " + tiny),
+                   {"--seed", "0..18446744073709551615"});
+  }
+  for (const char* number : {"-1", "9223372036854775807", "99999999999999999999", "''", "x"}) {
+    expect_refusal(folder.run("generate --prompt x --max-generated-tokens " + std::string(number) +
+                              " " + tiny),
+                   {"--max-generated-tokens", "0..1000000000"});
+  }
+  expect_refusal(folder.run("generate --prompt x --temperature nan " + tiny), {"--temperature"});
+  expect_refusal(folder.run("text-demo --repeat-batches 0 " + tiny), {"--repeat-batches"});
+  expect_refusal(folder.run("text-demo --stop-at-eos true " + tiny), {"--stop-at-eos", "0 or 1"});
+  expect_refusal(folder.run("text-demo --prompt-ids 1 --input-prompts f.json " + tiny),
+                 {"--prompt-ids", "--input-prompts"});
+  expect_refusal(folder.run("inspect --page-params x " + tiny), {"--page-params"});
+  const std::string deep(60000, '[');
+  expect_refusal(folder.run("text-demo --sampling-params '{\"temperature\": " + deep +
+                            std::string(60000, ']') + "}' " + tiny),
+                 {"--sampling-params", "a list of 1"});
   expect_refusal(folder.run("text-demo --sampling-params '{\"heat\": 1}' " + tiny),
                  {"--sampling-params", "'heat' is unknown"});
 }
@@ -384,6 +405,86 @@ TEST(Program, SeedsAreTheOnlyRandomness) {
   EXPECT_NE(ids(""), ids(""));
 }
 
+TEST(Program, OutputFollowsLinksAndSparesWhatIsNoFile) {
+  const ProgramFolder folder("output");
+  const std::string call =
+      "generate --model '" + golden("tiny/hf") + "' --prompt-ids 1,2 --max-generated-tokens 2 ";
+  folder.write("target.json", "old");
+  std::filesystem::create_symlink(folder.file("target.json"), folder.file("link.json"));
+  EXPECT_EQ(folder.run(call + "--output link.json").status, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder.file("link.json")));
+  EXPECT_EQ(folder.json("target.json")["users"].size(), 1U);
+  folder.write("kept.json", "old");
+  std::filesystem::permissions(folder.file("kept.json"), std::filesystem::perms::owner_read);
+  expect_refusal(folder.run(call + "--output kept.json"), {"kept.json", "read-only"});
+  EXPECT_EQ(test::read_whole(folder.file("kept.json")), "old");
+  // A pipe gets the text and stays a pipe.
+  ASSERT_EQ(::mkfifo(folder.file("pipe").c_str(), 0600), 0);
+  const std::string reader = "cat '" + folder.file("pipe") + "' > '" + folder.file("got") + "' &";
+  ASSERT_EQ(std::system(reader.c_str()), 0);
+  EXPECT_EQ(folder.run(call + "--output pipe").status, 0);
+  EXPECT_TRUE(std::filesystem::is_fifo(folder.file("pipe")));
+}
+
+TEST(Program, AnAnswerThatDoesNotArriveIsNoSuccess) {
+  const ProgramFolder folder("full");
+  const std::string call = "--model '" + golden("tiny/hf") + "' --prompt-ids 1,2";
+  for (const std::string& command :
+       {"generate --max-generated-tokens 2 " + call, std::string("inspect --help"),
+        "text-demo --max-generated-tokens 2 " + call}) {
+    const Outcome outcome = folder.run(command, {}, {}, "/dev/full");
+    EXPECT_EQ(outcome.status, 2) << command;
+    EXPECT_TRUE(contains(outcome.err, "stdout cannot be written: No space left")) << outcome.err;
+  }
+  // Errors that cannot be said keep their status, and the answer file is written all the same.
+  EXPECT_EQ(folder.run("dance", {}, {}, "stdout", "/dev/full").status, 2);
+  EXPECT_EQ(folder
+                .run("generate --max-generated-tokens 2 --output o.json " + call, {}, {}, "stdout",
+                     "/dev/full")
+                .status,
+            0);
+  EXPECT_EQ(folder.json("o.json")["users"].size(), 1U);
+}
+
+TEST(Program, ModelsUnderOddNames) {
+  const ProgramFolder folder("names");
+  ASSERT_TRUE(std::filesystem::exists(small_model())) << "run `make model`";
+  std::filesystem::create_symlink(small_model(), folder.file("blob"));
+  EXPECT_EQ(folder.run("generate --model blob --prompt Hi --max-generated-tokens 2").status, 0);
+  ASSERT_EQ(::mkfifo(folder.file("x.gguf").c_str(), 0600), 0);
+  expect_refusal(folder.run("inspect --model x.gguf"), {"x.gguf"});
+  // Beside a GGUF file the tokenizer of another form does not count.
+  std::filesystem::create_directory(folder.file("mixed"));
+  std::filesystem::create_symlink(small_model(), folder.file("mixed/model.gguf"));
+  std::filesystem::copy_file(golden("tiny/hf/tokenizer.json"), folder.file("mixed/tokenizer.json"));
+  EXPECT_TRUE(
+      contains(folder.run("inspect --model mixed").out, "tokenizer         mixed/model.gguf"));
+}
+
+TEST(Program, DeepJsonInACheckpointIsRefused) {
+  const ProgramFolder folder("deep");
+  std::filesystem::copy(golden("tiny/hf"), folder.file("model"));
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  for (const char* text : {"{\"chat_template\": @}", "{\"bos_token\": @}", "@",
+                           "{\"chat_template\": [{\"name\": @, \"template\": @}]}"}) {
+    std::string config = text;
+    for (std::size_t at = 0; (at = config.find('@', at)) != std::string::npos;) {
+      config.replace(at, 1, deep);
+      at += deep.size();
+    }
+    folder.write("model/tokenizer_config.json", config);
+    const Outcome outcome = folder.run("tokenize --model model --text Hi");
+    EXPECT_TRUE(outcome.status == 0 || outcome.status == 2) << outcome.status << text;
+  }
+}
+
+TEST(Program, PromptsThatAreNoTextAreRefused) {
+  const ProgramFolder folder("bytes");
+  expect_refusal(
+      folder.run("generate --model '" + golden("tiny/hf") + "' --prompt \"$(printf 'a\\377b')\""),
+      {"not UTF-8 at byte 1"});
+}
+
 TEST(Program, TokenizeThereAndBack) {
   const ProgramFolder folder("tokenize");
   const std::string model = "tokenize --model '" + golden("tiny/tokenizer.model") + "' ";
@@ -403,8 +504,10 @@ TEST(Program, ChatAnswersLineByLine) {
   ASSERT_TRUE(std::filesystem::exists(small_model())) << "run `make model`";
   const Outcome run =
       folder.run("chat --temperature 0 --max-generated-tokens 12 --model '" + small_model() + "'",
-                 "What is the capital of France?\n/reset\n\nWhat is the capital of France?");
+                 "What is the capital of France?\r\n/reset\r\n\r\n\xff no text\nWhat is the "
+                 "capital of France?");
   ASSERT_EQ(run.status, 0) << run.err;
+  EXPECT_TRUE(contains(run.err, "not UTF-8")) << run.err;
   const std::size_t half = run.out.size() / 2;
   EXPECT_TRUE(contains(run.out, "Paris")) << run.out;
   EXPECT_EQ(run.out.substr(0, half), run.out.substr(half)) << run.out;
