@@ -81,6 +81,7 @@ Result<int> run(const GenerateOptions& o) {
             run_requests(loaded->engine(), model.tokenizer.get(), {&request, 1}, run_options));
   const UserAnswer& answer = answers[0];
   print_out("\n");
+  std::fflush(stdout);  // before the summary on stderr
   if (!answer.error.empty()) return error(ErrorCode::kInternal, "{}", answer.error);
 
   if (!o.output.empty()) {
