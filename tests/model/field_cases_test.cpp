@@ -66,9 +66,9 @@ TEST(C17, PageBordersAndStalePages) {
     TestModel paged(test::tiny("meta"), {.threads = 1, .block = block, .positions = kPositions});
     const std::vector<TokenId> other(static_cast<std::size_t>(kPositions), 999);
     paged.logits(other, {}, 512);
-    for (const std::size_t length :
-         {1,   2,   15,  16,  17,  31,  32,  33,   63,   64,   65,   127,  128,
-          129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049}) {
+    for (const std::size_t length : std::initializer_list<std::size_t>{
+             1,   2,   15,  16,  17,  31,  32,  33,   63,   64,   65,   127,  128,
+             129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049}) {
       const std::vector<TokenId> ids(prompt.begin(),
                                      prompt.begin() + static_cast<std::ptrdiff_t>(length));
       const std::size_t count = length < 600 ? 70 : 20;
