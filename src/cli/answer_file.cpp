@@ -4,13 +4,13 @@
 
 #include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/performance.h"
+#include "cli/write_file.h"
 
 namespace tg {
 namespace {
@@ -113,24 +113,16 @@ Status write_answer_file(const std::string& path, const std::string& text) {
   // Through a symbolic link to what it names; and a device or pipe is written to, not replaced.
   std::string target = std::filesystem::weakly_canonical(path, ignored).string();
   if (target.empty()) target = path;
-  const bool replaceable = !std::filesystem::exists(target, ignored) ||
-                           std::filesystem::is_regular_file(target, ignored);
-  const std::string part = replaceable ? fmt::format("{}.{}.part", target, ::getpid()) : target;
-  {
-    std::ofstream out(part, std::ios::binary);
-    out << text;
-    out.close();
-    if (!out) {
-      const Status failed = io_error(path, "cannot be written");
-      if (replaceable) std::remove(part.c_str());
-      return failed;
-    }
+  if (!std::filesystem::exists(target, ignored) ||
+      std::filesystem::is_regular_file(target, ignored)) {
+    Status written = write_whole_file(target, text);
+    if (!written) return at_place(std::move(written).error(), path);
+    return {};
   }
-  if (replaceable && std::rename(part.c_str(), target.c_str()) != 0) {
-    const Status failed = io_error(path, "cannot be put in place");
-    std::remove(part.c_str());
-    return failed;
-  }
+  std::ofstream out(target, std::ios::binary);
+  out << text;
+  out.close();
+  if (!out) return io_error(path, "cannot be written");
   return {};
 }
 

@@ -15,6 +15,7 @@
 #include <iterator>
 #include <memory>
 
+#include "cli/write_file.h"
 #include "text/utf8.h"
 
 namespace tg {
@@ -243,17 +244,7 @@ Result<std::string> read_text_file(const fs::path& path, std::int64_t max_bytes)
 void store(const fs::path& path, const std::string& text) {
   std::error_code ignored;
   fs::create_directories(path.parent_path(), ignored);
-  const fs::path part = path.string() + fmt::format(".{}.part", ::getpid());
-  {
-    std::ofstream out(part, std::ios::binary);
-    out << text;
-    out.close();
-    if (!out) {
-      fs::remove(part, ignored);
-      return;
-    }
-  }
-  fs::rename(part, path, ignored);
+  static_cast<void>(write_whole_file(path.string(), text));
 }
 
 // A word may be a whole text without spaces: as much of it as an error has room for.

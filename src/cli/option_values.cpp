@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "cli/shown_json.h"
+
 namespace tg {
 namespace {
 
@@ -22,16 +24,10 @@ Result<Json> parse_object(const std::string& text, const char* example) {
   return json;
 }
 
-std::string shown(const Json& value) {
-  if (value.is_object()) return "an object";
-  if (value.is_array()) return fmt::format("a list of {}", value.size());
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 Result<std::int64_t> positive(const std::string& key, const Json& value, std::int64_t most) {
   if (!value.is_number_integer() || value < 1 || value > most) {
-    return error(ErrorCode::kBadArgument, "{} {}: need a whole number in 1..{}", key, shown(value),
-                 most);
+    return error(ErrorCode::kBadArgument, "{} {}: need a whole number in 1..{}", key,
+                 shown_json(value), most);
   }
   return value.get<std::int64_t>();
 }
@@ -55,7 +51,7 @@ Status read_values(const std::string& key, const Json& value, std::vector<T>& ou
 
 Result<double> read_number(const Json& value) {
   if (!value.is_number()) {
-    return error(ErrorCode::kBadArgument, "{} is no number", shown(value));
+    return error(ErrorCode::kBadArgument, "{} is no number", shown_json(value));
   }
   return value.get<double>();
 }
@@ -64,14 +60,14 @@ Result<std::int64_t> read_integer(const Json& value) {
   constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   if (!value.is_number_integer() ||
       (value.is_number_unsigned() && value.get<std::uint64_t>() > kMost)) {
-    return error(ErrorCode::kBadArgument, "{} is no whole number below 2^63", shown(value));
+    return error(ErrorCode::kBadArgument, "{} is no whole number below 2^63", shown_json(value));
   }
   return value.get<std::int64_t>();
 }
 
 Result<std::uint64_t> read_seed(const Json& value) {
   if (!value.is_number_unsigned()) {
-    return error(ErrorCode::kBadArgument, "{} is no whole number of 0 or more", shown(value));
+    return error(ErrorCode::kBadArgument, "{} is no whole number of 0 or more", shown_json(value));
   }
   return value.get<std::uint64_t>();
 }
@@ -79,7 +75,8 @@ Result<std::uint64_t> read_seed(const Json& value) {
 Result<std::int64_t> read_log_probs(const Json& value) {
   if (value.is_boolean()) return value.get<bool>() ? 0 : -1;
   if (value.is_number_integer() && value >= 0 && value <= 100) return value.get<std::int64_t>();
-  return error(ErrorCode::kBadArgument, "{} is neither true, false nor in 0..100", shown(value));
+  return error(ErrorCode::kBadArgument, "{} is neither true, false nor in 0..100",
+               shown_json(value));
 }
 
 // The original takes a repetition penalty of 0 for "none".

@@ -11,6 +11,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "cli/shown_json.h"
 #include "text/utf8.h"
 
 namespace tg {
@@ -69,17 +70,9 @@ Result<Json> parse_json(std::string_view text) {
   }
 }
 
-// A value as an error shows it: short and on one line.
-std::string shown(const Json& value) {
-  if (value.is_string()) return shown_text(value.get_ref<const std::string&>());
-  if (value.is_object()) return "an object";
-  if (value.is_array()) return fmt::format("a list of {}", value.size());
-  return value.dump();
-}
-
 Result<std::string> text_of(const std::string& key, const Json& value) {
   if (value.is_string()) return value.get<std::string>();
-  return error(ErrorCode::kBadInput, "\"{}\" is {}, not a text", key, shown(value));
+  return error(ErrorCode::kBadInput, "\"{}\" is {}, not a text", key, shown_json(value));
 }
 
 Result<std::int64_t> characters_of(const std::string& key, const Json& value, std::int64_t most) {
@@ -90,13 +83,13 @@ Result<std::int64_t> characters_of(const std::string& key, const Json& value, st
     return error(ErrorCode::kBadInput, "\"{}\" is {}, more than {} characters", key, number, most);
   }
   return error(ErrorCode::kBadInput, "\"{}\" is {}, not a whole number of characters of 1 or more",
-               key, shown(value));
+               key, shown_json(value));
 }
 
 Result<PromptEntry> read_entry(const Json& json, std::vector<std::string>& unknown) {
   if (!json.is_object()) {
     return error(ErrorCode::kBadInput, "{} instead of an object like {{\"prompt\": \"...\"}}",
-                 shown(json));
+                 shown_json(json));
   }
   PromptEntry entry;
   bool has_prompt = false;
@@ -130,7 +123,7 @@ Result<std::vector<PromptEntry>> read_entries(const std::string& path) {
   TG_ASSIGN(const Json json, parse_json(text));
   if (!json.is_array()) {
     return error(ErrorCode::kBadInput, "holds {} instead of a list of {{\"prompt\": ...}}",
-                 shown(json));
+                 shown_json(json));
   }
   if (json.empty()) return error(ErrorCode::kBadInput, "the list of prompts is empty");
   std::vector<PromptEntry> entries;

@@ -102,6 +102,9 @@ Result<std::vector<UserRequest>> read_entries(const TextDemoOptions& o, const De
     entries.push_back({.prompt = {}, .prompt_ids = std::move(*ids), .sampling = {}});
     return entries;
   }
+  if (o.input_prompts && o.input_prompts->empty()) {
+    return error(ErrorCode::kBadArgument, "--input-prompts: an empty name");
+  }
   const std::string path = o.input_prompts ? *o.input_prompts : find_demo_file(demo_case.prompts);
   TG_ASSIGN(const std::vector<PromptEntry> file, read_prompt_file(path));
   const std::size_t count =

@@ -124,6 +124,7 @@ TEST(Program, WrongCommandLinesAreRefused) {
   expect_refusal(folder.run("text-demo --prompt-ids 1 --input-prompts f.json " + tiny),
                  {"--prompt-ids", "--input-prompts"});
   expect_refusal(folder.run("inspect --page-params x " + tiny), {"--page-params"});
+  expect_refusal(folder.run("text-demo --input-prompts '' " + tiny), {"--input-prompts"});
   const std::string deep(60000, '[');
   expect_refusal(folder.run("text-demo --sampling-params '{\"temperature\": " + deep +
                             std::string(60000, ']') + "}' " + tiny),
