@@ -1,8 +1,7 @@
 // What: a fixed team of threads that runs one function on all of them, again and again (a
-// "region").
-//   The caller is member 0. Between regions the others spin for a bounded number of pauses and then
-//   sleep, because a spin is the fastest wait when the cores are ours and a disaster when they are
-//   not (see docs/measuring.md).
+//   "region"). The caller is member 0. Between regions the others spin for a bounded number of
+//   pauses and then sleep, because a spin is the fastest wait when the cores are ours and a
+//   disaster when they are not (see docs/measuring.md).
 // Who owns: whoever made it; it must outlive the regions. Thread: run() from one thread at a time.
 #pragma once
 

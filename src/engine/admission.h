@@ -1,6 +1,5 @@
 // What: whether a request can be served at all: a pure function of the request and the numbers of
-// the
-//   runner, so that a command can ask before it loads anything.
+//   the runner, so that a command can ask before it loads anything.
 // Who owns: plain values. Thread: any.
 #pragma once
 

@@ -1,7 +1,6 @@
 // What: what a caller asks the engine for and what comes back: a Request of token ids, and a
-// TokenSink
-//   that receives the events of its answer. Text (tokenizer, templates, stop strings) is the
-//   caller's.
+//   TokenSink that receives the events of its answer. Text (tokenizer, templates, stop strings) is
+//   the caller's.
 // Who owns: submit() takes the Request; the sink stays the caller's and must live until on_finish.
 // Thread: sinks are called on the engine's thread, inside Engine::step().
 #pragma once

@@ -252,6 +252,8 @@ constinit const KernelTable kAmxKernels = {
     matmul_bf16,
     matmul_f32_avx512,
     rms_norm_avx512,
+    sum_of_squares_avx512,
+    scale_avx512,
     rope_avx512,
     swiglu_avx512,
     store_kv_portable,

@@ -1,9 +1,9 @@
 // What: internal to the kernels layer: the order in which every vector table walks attention. The
-// softmax
-//   is kept online (a running maximum, denominator and output per query, rescaled when the maximum
-//   grows; the scheme of Milakov and Gimelshein, "Online normalizer calculation for softmax",
-//   2018). A context is walked in steps of kAttentionStep positions from 0; several queries share
-//   each load of keys and values, but no number of one query depends on which others are beside it:
+//   softmax is kept online (a running maximum, denominator and output per query, rescaled when the
+//   maximum grows; the scheme of Milakov and Gimelshein, "Online normalizer calculation for
+//   softmax", 2018). A context is walked in steps of kAttentionStep positions from 0; several
+//   queries share each load of keys and values, but no number of one query depends on which others
+//   are beside it:
 //     a score is one chain over head_dim, an output element one chain over positions.
 // Who owns: nothing; the state is in the caller's scratch. Thread: any.
 #pragma once

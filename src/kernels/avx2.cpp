@@ -301,6 +301,8 @@ constinit const KernelTable kAvx2Kernels = {
     walk_matmul<Matmul, Bf16>,
     walk_matmul<Matmul, float>,
     rms_norm_avx2,
+    sum_of_squares_avx2,
+    scale_avx2,
     rope_avx2,
     swiglu_avx2,
     store_kv_portable,

@@ -1,6 +1,6 @@
 // What: internal to the kernels layer: the AVX2 + FMA building blocks; see avx512.h for the habit.
-// AVX2 has
-//   no masks for 16-bit lanes, so tails go through a small buffer; values are the same either way.
+//   AVX2 has no masks for 16-bit lanes, so tails go through a small buffer; values are the same
+//   either way.
 // Who owns: nothing. Thread: any.
 #pragma once
 
@@ -19,6 +19,9 @@
 
 namespace tg {
 
+float sum_of_squares_avx2(const float* x, std::int64_t n);
+void scale_avx2(const float* x, const float* weight, float factor, std::int64_t n,
+                ComputeDType dtype, void* out);
 void rms_norm_avx2(const float* x, const float* weight, float eps, std::int64_t n,
                    ComputeDType dtype, void* out);
 void rope_avx2(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos,

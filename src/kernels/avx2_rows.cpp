@@ -12,24 +12,10 @@ using avx2::load_first;
 using avx2::store_first;
 
 template <typename Out>
-TG_AVX2 void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, Out* out) {
-  // Four partial sums hide the latency of the multiply-add.
-  __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                    _mm256_setzero_ps()};
-  for (std::int64_t i = 0; i < n; i += 32) {
-    TG_UNROLL
-    for (int j = 0; j < 4; ++j) {
-      const __m256 v = load_first(x + i + 8 * j, n - i - 8 * j);
-      sums[j] = _mm256_fmadd_ps(v, v, sums[j]);
-    }
-  }
-  const float sum = avx2::reduce_add(
-      _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
-  const double mean = static_cast<double>(sum) / static_cast<double>(n);
-  const __m256 inverse =
-      _mm256_set1_ps(static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps))));
+TG_AVX2 void scale(const float* x, const float* weight, float factor, std::int64_t n, Out* out) {
+  const __m256 factors = _mm256_set1_ps(factor);
   for (std::int64_t i = 0; i < n; i += 8) {
-    const __m256 v = _mm256_mul_ps(load_first(x + i, n - i), inverse);
+    const __m256 v = _mm256_mul_ps(load_first(x + i, n - i), factors);
     store_first(out + i, n - i, _mm256_mul_ps(v, load_first(weight + i, n - i)));
   }
 }
@@ -47,13 +33,35 @@ TG_AVX2 void swiglu(const float* gate, const float* up, std::int64_t n, Out* out
 
 }  // namespace
 
+TG_AVX2 float sum_of_squares_avx2(const float* x, std::int64_t n) {
+  // Four partial sums hide the latency of the multiply-add.
+  __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                    _mm256_setzero_ps()};
+  for (std::int64_t i = 0; i < n; i += 32) {
+    TG_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      const __m256 v = load_first(x + i + 8 * j, n - i - 8 * j);
+      sums[j] = _mm256_fmadd_ps(v, v, sums[j]);
+    }
+  }
+  return avx2::reduce_add(
+      _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+}
+
+void scale_avx2(const float* x, const float* weight, float factor, std::int64_t n,
+                ComputeDType dtype, void* out) {
+  if (dtype == ComputeDType::kBf16) {
+    scale(x, weight, factor, n, static_cast<Bf16*>(out));
+  } else {
+    scale(x, weight, factor, n, static_cast<float*>(out));
+  }
+}
+
 void rms_norm_avx2(const float* x, const float* weight, float eps, std::int64_t n,
                    ComputeDType dtype, void* out) {
-  if (dtype == ComputeDType::kBf16) {
-    rms_norm(x, weight, eps, n, static_cast<Bf16*>(out));
-  } else {
-    rms_norm(x, weight, eps, n, static_cast<float*>(out));
-  }
+  const double mean = static_cast<double>(sum_of_squares_avx2(x, n)) / static_cast<double>(n);
+  const auto inverse = static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps)));
+  scale_avx2(x, weight, inverse, n, dtype, out);
 }
 
 void swiglu_avx2(const float* gate, const float* up, std::int64_t n, ComputeDType dtype,

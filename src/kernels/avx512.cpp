@@ -95,11 +95,18 @@ void attention_avx512(const AttentionArgs& args) {
 }
 
 constinit const KernelTable kAvx512Kernels = {
-    "avx512",           walk_matmul<Matmul, Bf16>,
-    matmul_f32_avx512,  rms_norm_avx512,
-    rope_avx512,        swiglu_avx512,
-    store_kv_portable,  attention_avx512,
-    embedding_portable, softmax_numerators_avx512,
+    "avx512",
+    walk_matmul<Matmul, Bf16>,
+    matmul_f32_avx512,
+    rms_norm_avx512,
+    sum_of_squares_avx512,
+    scale_avx512,
+    rope_avx512,
+    swiglu_avx512,
+    store_kv_portable,
+    attention_avx512,
+    embedding_portable,
+    softmax_numerators_avx512,
 };
 
 }  // namespace tg

@@ -1,8 +1,7 @@
 // What: internal to the kernels layer: the AVX-512 building blocks, and the functions that the
-// tables
-//   `avx512` and `avx512bf16` share. Everything that touches a vector carries the target attribute,
-//   so the files need no compiler flags and an inline function here can never leak into another
-//   CPU's code.
+//   tables `avx512` and `avx512bf16` share. Everything that touches a vector carries the target
+//   attribute, so the files need no compiler flags and an inline function here can never leak into
+//   another CPU's code.
 // Who owns: nothing. Thread: any.
 #pragma once
 
@@ -30,6 +29,9 @@ namespace tg {
 
 void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 void attention_avx512(const AttentionArgs& args);
+float sum_of_squares_avx512(const float* x, std::int64_t n);
+void scale_avx512(const float* x, const float* weight, float factor, std::int64_t n,
+                  ComputeDType dtype, void* out);
 void rms_norm_avx512(const float* x, const float* weight, float eps, std::int64_t n,
                      ComputeDType dtype, void* out);
 void rope_avx512(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos,

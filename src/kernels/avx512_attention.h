@@ -1,6 +1,5 @@
 // What: internal to the kernels layer: attention in AVX-512 for a cache of bf16 or f32, as
-// walk_attention()
-//   asks for it. The table `avx512bf16` replaces how scores are computed.
+//   walk_attention() asks for it. The table `avx512bf16` replaces how scores are computed.
 // Who owns: nothing. Thread: any.
 #pragma once
 

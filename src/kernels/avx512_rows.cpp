@@ -14,25 +14,11 @@ using avx512::load_masked;
 using avx512::store_masked;
 
 template <typename Out>
-TG_AVX512 void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, Out* out) {
-  // Four partial sums hide the latency of the multiply-add.
-  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                    _mm512_setzero_ps()};
-  for (std::int64_t i = 0; i < n; i += 64) {
-    TG_UNROLL
-    for (int j = 0; j < 4; ++j) {
-      const __m512 v = load_masked(x + i + 16 * j, first_lanes(n - i - 16 * j));
-      sums[j] = _mm512_fmadd_ps(v, v, sums[j]);
-    }
-  }
-  const float sum = _mm512_reduce_add_ps(
-      _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
-  const double mean = static_cast<double>(sum) / static_cast<double>(n);
-  const __m512 inverse =
-      _mm512_set1_ps(static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps))));
+TG_AVX512 void scale(const float* x, const float* weight, float factor, std::int64_t n, Out* out) {
+  const __m512 factors = _mm512_set1_ps(factor);
   for (std::int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = first_lanes(n - i);
-    const __m512 v = _mm512_mul_ps(load_masked(x + i, mask), inverse);
+    const __m512 v = _mm512_mul_ps(load_masked(x + i, mask), factors);
     store_masked(out + i, mask, _mm512_mul_ps(v, load_masked(weight + i, mask)));
   }
 }
@@ -51,13 +37,35 @@ TG_AVX512 void swiglu(const float* gate, const float* up, std::int64_t n, Out* o
 
 }  // namespace
 
+TG_AVX512 float sum_of_squares_avx512(const float* x, std::int64_t n) {
+  // Four partial sums hide the latency of the multiply-add.
+  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                    _mm512_setzero_ps()};
+  for (std::int64_t i = 0; i < n; i += 64) {
+    TG_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      const __m512 v = load_masked(x + i + 16 * j, first_lanes(n - i - 16 * j));
+      sums[j] = _mm512_fmadd_ps(v, v, sums[j]);
+    }
+  }
+  return _mm512_reduce_add_ps(
+      _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+}
+
+void scale_avx512(const float* x, const float* weight, float factor, std::int64_t n,
+                  ComputeDType dtype, void* out) {
+  if (dtype == ComputeDType::kBf16) {
+    scale(x, weight, factor, n, static_cast<Bf16*>(out));
+  } else {
+    scale(x, weight, factor, n, static_cast<float*>(out));
+  }
+}
+
 void rms_norm_avx512(const float* x, const float* weight, float eps, std::int64_t n,
                      ComputeDType dtype, void* out) {
-  if (dtype == ComputeDType::kBf16) {
-    rms_norm(x, weight, eps, n, static_cast<Bf16*>(out));
-  } else {
-    rms_norm(x, weight, eps, n, static_cast<float*>(out));
-  }
+  const double mean = static_cast<double>(sum_of_squares_avx512(x, n)) / static_cast<double>(n);
+  const auto inverse = static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps)));
+  scale_avx512(x, weight, inverse, n, dtype, out);
 }
 
 void swiglu_avx512(const float* gate, const float* up, std::int64_t n, ComputeDType dtype,

@@ -159,11 +159,12 @@ void attention(const AttentionArgs& args) {
 }  // namespace
 
 constinit const KernelTable kAvx512Bf16Kernels = {
-    "avx512bf16",       walk_matmul<Matmul, Bf16>,
-    matmul_f32_avx512,  rms_norm_avx512,
-    rope_avx512,        swiglu_avx512,
-    store_kv_portable,  attention,
-    embedding_portable, softmax_numerators_avx512,
+    "avx512bf16",          walk_matmul<Matmul, Bf16>,
+    matmul_f32_avx512,     rms_norm_avx512,
+    sum_of_squares_avx512, scale_avx512,
+    rope_avx512,           swiglu_avx512,
+    store_kv_portable,     attention,
+    embedding_portable,    softmax_numerators_avx512,
 };
 
 }  // namespace tg

@@ -81,6 +81,11 @@ struct KernelTable {
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], rounded to `dtype`.
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n,
                    ComputeDType dtype, void* out);
+  // The two halves of rms_norm, for rows that lie over several devices: the sum of x^2, and
+  // out[i] = x[i] * factor * weight[i], rounded to `dtype`.
+  float (*sum_of_squares)(const float* x, std::int64_t n);
+  void (*scale)(const float* x, const float* weight, float factor, std::int64_t n,
+                ComputeDType dtype, void* out);
   // Rotates pairs (2i, 2i+1) of each of `heads` heads in place by the angle whose cosine and sine
   // are cos[i], sin[i], i < head_dim / 2.
   void (*rope)(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos,

@@ -1,8 +1,7 @@
 // What: internal to the kernels layer: the order in which every vector table walks a matmul. It
-// cuts the
-//   work so that the operands of the inner tile stay in the caches, and keeps the promise that
-//   cutting does not show: a sum lives in one f32 accumulator that goes over k once, ascending;
-//   when the walk leaves it, it is stored as it is and taken up again.
+//   cuts the work so that the operands of the inner tile stay in the caches, and keeps the promise
+//   that cutting does not show: a sum lives in one f32 accumulator that goes over k once,
+//   ascending; when the walk leaves it, it is stored as it is and taken up again.
 // Who owns: nothing; sums are on the stack. Thread: any.
 #pragma once
 

@@ -26,8 +26,13 @@ Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, Weig
 
 void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count,
                             std::span<const float> rows) {
-  TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_);
   TG_CHECK(rows.size() == static_cast<std::size_t>(row_count * k_));
+  set_rows(first_row, row_count, rows.data(), k_);
+}
+
+void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
+                            std::int64_t stride) {
+  TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_ && stride >= k_);
   const std::int64_t pair_stride = kPanelWidth * 2;
   const std::int64_t panel_elements = (k_ + 1) / 2 * pair_stride;
   auto* data = buffer_.as<Bf16>();
@@ -37,10 +42,10 @@ void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count,
     const std::int64_t lane = row % kPanelWidth;
     const std::int64_t lanes = std::min(kPanelWidth - lane, first_row + row_count - row);
     Bf16* panel = data + row / kPanelWidth * panel_elements;
-    const float* source = rows.data() + (row - first_row) * k_;
+    const float* source = rows + (row - first_row) * stride;
     for (std::int64_t i = 0; i < k_; ++i) {
       Bf16* out = panel + i / 2 * pair_stride + lane * 2 + i % 2;
-      for (std::int64_t r = 0; r < lanes; ++r) out[2 * r] = to_bf16(source[r * k_ + i]);
+      for (std::int64_t r = 0; r < lanes; ++r) out[2 * r] = to_bf16(source[r * stride + i]);
     }
     row += lanes;
   }

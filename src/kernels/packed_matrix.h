@@ -1,10 +1,9 @@
 // What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, and inside
-// a
-//   panel pairs of k, so that one 64-byte load brings 16 outputs x 2 k for a bf16 dot product:
+//   a panel pairs of k, so that one 64-byte load brings 16 outputs x 2 k for a bf16 dot product:
 //     data[panel][k / 2][output % 32][k % 2]     outputs and k padded with zeros to 32 and 2
 //   Int8 and int4 weights will be further WeightFormats of the same panel shape.
-// Who owns: PackedMatrix owns its memory; kernels take PackedView. Thread: packing of different
-//   panels from any thread; reading from any.
+// Who owns: PackedMatrix owns its memory; kernels take PackedView.
+// Thread: packing of different rows from any thread; reading from any.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +28,10 @@ struct PackedView {
   std::int64_t panels() const { return (n + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t k_pairs() const { return (k + 1) / 2; }
   std::int64_t panel_bytes() const { return k_pairs() * kPanelWidth * 2 * 2; }
+  // Outputs [first, first + count) as a matrix of their own; `first` at the border of a panel.
+  PackedView outputs(std::int64_t first, std::int64_t count) const {
+    return {data + first / kPanelWidth * panel_bytes(), count, k, format};
+  }
   const Bf16* panel(std::int64_t p) const {
     return reinterpret_cast<const Bf16*>(data + p * panel_bytes());
   }
@@ -41,8 +44,11 @@ class PackedMatrix {
                                        WeightFormat format = WeightFormat::kBf16);
 
   // Rounds rows [first_row, first_row + row_count) of W, given as f32 [row_count][k], to bf16 and
-  // puts them in place. Rows of one panel may come in several calls, from one thread at a time.
+  // puts them in place. Different rows may come from different threads, also of one panel.
   void set_rows(std::int64_t first_row, std::int64_t row_count, std::span<const float> rows);
+  // The same from rows that are `stride` >= k values apart: a column range of wider ones.
+  void set_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
+                std::int64_t stride);
 
   PackedView view() const { return {buffer_.data(), n_, k_, format_}; }
   std::size_t bytes() const { return buffer_.size(); }

@@ -46,13 +46,26 @@ void store(ComputeDType dtype, void* out, std::int64_t i, float value) {
   }
 }
 
-void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, ComputeDType dtype,
-              void* out) {
+double sum_of_squares(const float* x, std::int64_t n) {
   double sum = 0.0;
   for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
-  const auto inverse =
-      static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(n) + static_cast<double>(eps)));
-  for (std::int64_t i = 0; i < n; ++i) store(dtype, out, i, x[i] * inverse * weight[i]);
+  return sum;
+}
+
+void scale(const float* x, const float* weight, float factor, std::int64_t n, ComputeDType dtype,
+           void* out) {
+  for (std::int64_t i = 0; i < n; ++i) store(dtype, out, i, x[i] * factor * weight[i]);
+}
+
+void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, ComputeDType dtype,
+              void* out) {
+  const double mean = sum_of_squares(x, n) / static_cast<double>(n);
+  scale(x, weight, static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps))), n, dtype,
+        out);
+}
+
+float sum_of_squares_f32(const float* x, std::int64_t n) {
+  return static_cast<float>(sum_of_squares(x, n));
 }
 
 void rope(float* x, std::int64_t heads, std::int64_t head_dim, const float* cos, const float* sin) {
@@ -172,8 +185,8 @@ void embedding_portable(const PackedView& w, std::int64_t row, float* out) {
 }
 
 constinit const KernelTable kReferenceKernels = {
-    "reference", matmul<Bf16>,      matmul<float>, rms_norm,           rope,
-    swiglu,      store_kv_portable, attention,     embedding_portable, softmax_numerators,
+    "reference", matmul<Bf16>, matmul<float>,     rms_norm,  sum_of_squares_f32, scale,
+    rope,        swiglu,       store_kv_portable, attention, embedding_portable, softmax_numerators,
 };
 
 }  // namespace tg

@@ -1,6 +1,5 @@
 // What: internal to the kernels layer: the tables themselves, and the few parts that all of them
-// share
-//   because they only move numbers (one implementation is then bit-equal everywhere).
+//   share because they only move numbers (one implementation is then bit-equal everywhere).
 // Who owns: constants. Thread: any.
 #pragma once
 

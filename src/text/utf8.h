@@ -1,8 +1,7 @@
 // What: the UTF-8 rules of the text layer: where a character ends, which bytes can never become
-// one,
-//   and text with such bytes replaced. The rules are Unicode's table of well-formed sequences (no
-//   overlong forms, no surrogates, nothing above U+10FFFF) and its "maximal subpart" practice: one
-//   U+FFFD per longest prefix of a character that is broken off, one per any other wrong byte.
+//   one, and text with such bytes replaced. The rules are Unicode's table of well-formed sequences
+//   (no overlong forms, no surrogates, nothing above U+10FFFF) and its "maximal subpart" practice:
+//   one U+FFFD per longest prefix of a character that is broken off, one per any other wrong byte.
 // Who owns: pure functions. Thread: any.
 #pragma once
 

@@ -1,6 +1,5 @@
 // What: inputs for the kernel tests: repeatable random numbers, weights, a paged cache whose pages
-// lie in
-//   any order among garbage, and the instruction sets to run each test on.
+//   lie in any order among garbage, and the instruction sets to run each test on.
 // Who owns: each test its own. Thread: none shared.
 #pragma once
 

@@ -47,6 +47,31 @@ TEST(PackedMatrix, RowsMayComeInPieces) {
   EXPECT_EQ(std::memcmp(whole->view().data, pieces->view().data, whole->bytes()), 0);
 }
 
+// A device's part of a wider matrix: columns [first, first + k) of rows that are `stride` apart.
+TEST(PackedMatrix, RowsMayBePartsOfWiderOnes) {
+  constexpr std::int64_t kN = 37;
+  constexpr std::int64_t kStride = 50;
+  const std::vector<float> wide = Numbers(3).floats(kN * kStride);
+  for (const std::int64_t k : {1, 7, 16, 33, 50}) {
+    for (const std::int64_t first : {std::int64_t{0}, (kStride - k) / 2, kStride - k}) {
+      std::vector<float> part;
+      for (std::int64_t row = 0; row < kN; ++row) {
+        const auto begin = wide.begin() + row * kStride + first;
+        part.insert(part.end(), begin, begin + k);
+      }
+      auto expected = PackedMatrix::allocate(kN, k);
+      auto strided = PackedMatrix::allocate(kN, k);
+      ASSERT_TRUE(expected && strided);
+      expected->set_rows(0, kN, part);
+      // In two pieces that meet inside of a panel.
+      strided->set_rows(20, kN - 20, wide.data() + 20 * kStride + first, kStride);
+      strided->set_rows(0, 20, wide.data() + first, kStride);
+      EXPECT_EQ(std::memcmp(expected->view().data, strided->view().data, expected->bytes()), 0)
+          << "columns from " << first << ", " << k << " of them";
+    }
+  }
+}
+
 TEST(PackedMatrix, ImpossibleSizesAreErrors) {
   EXPECT_EQ(PackedMatrix::allocate(0, 4).error().code, ErrorCode::kBadArgument);
   EXPECT_EQ(PackedMatrix::allocate(4, -1).error().code, ErrorCode::kBadArgument);

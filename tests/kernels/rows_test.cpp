@@ -1,4 +1,5 @@
-// The functions on single rows: rms_norm, rope, swiglu, softmax_numerators, embedding, store_kv.
+// The functions on single rows: rms_norm, sum_of_squares, scale, rope, swiglu, softmax_numerators,
+// embedding, store_kv.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,6 +41,69 @@ TEST_P(Rows, RmsNormOfZerosIsZero) {
   OutputRow out(ComputeDType::kF32, 40);
   kernels().rms_norm(zeros.data(), weight.data(), 1e-5F, 40, ComputeDType::kF32, out.data());
   for (std::int64_t i = 0; i < 40; ++i) EXPECT_EQ(out[i], 0.0F);
+}
+
+const std::int64_t kLengths[] = {1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 72, 127, 576, 1000, 2048};
+
+TEST_P(Rows, SumOfSquaresAgreesWithTheReference) {
+  const KernelTable& reference = **choose_kernels("reference");
+  EXPECT_EQ(kernels().sum_of_squares(nullptr, 0), 0.0F);
+  for (const std::int64_t n : kLengths) {
+    std::vector<float> x = Numbers(20).floats(n, 3.0F);
+    const float sum = kernels().sum_of_squares(x.data(), n);
+    double truth = 0.0;
+    for (const float v : x) truth += static_cast<double>(v) * v;
+    EXPECT_NEAR(sum, truth, 2e-6 * truth) << n;
+    EXPECT_NEAR(sum, reference.sum_of_squares(x.data(), n), 2e-6 * truth) << n;
+    x.push_back(kNan);
+    EXPECT_EQ(kernels().sum_of_squares(x.data(), n), sum) << "read past the end, n = " << n;
+    // Every value counts, and once.
+    std::vector<float> ones(static_cast<std::size_t>(n), 1.0F);
+    EXPECT_EQ(kernels().sum_of_squares(ones.data(), n), static_cast<float>(n));
+    ones[static_cast<std::size_t>(n / 2)] = 3.0F;
+    EXPECT_EQ(kernels().sum_of_squares(ones.data(), n), static_cast<float>(n + 8));
+    ones[static_cast<std::size_t>(n - 1)] = kNan;
+    EXPECT_TRUE(std::isnan(kernels().sum_of_squares(ones.data(), n)));
+  }
+}
+
+TEST_P(Rows, ScaleIsTheReferencesBitForBit) {
+  const KernelTable& reference = **choose_kernels("reference");
+  for (const ComputeDType dtype : kBoth) {
+    for (const std::int64_t n : kLengths) {
+      for (const float factor : {0.0F, 0.37F, -2.5e4F}) {
+        const std::vector<float> x = Numbers(21).floats(n, 3.0F);
+        const std::vector<float> weight = Numbers(22).floats(n);
+        OutputRow out(dtype, n + 1);
+        OutputRow expected(dtype, n + 1);
+        kernels().scale(x.data(), weight.data(), factor, n, dtype, out.data());
+        reference.scale(x.data(), weight.data(), factor, n, dtype, expected.data());
+        ASSERT_TRUE(same_bits(out, expected)) << "n = " << n << ", factor " << factor;
+        EXPECT_TRUE(std::isnan(out[n])) << "written past the end, n = " << n;
+        const auto middle = static_cast<std::size_t>(n / 2);
+        const double truth = static_cast<double>(x[middle]) * factor * weight[middle];
+        ASSERT_NEAR(out[n / 2], truth, std::abs(truth) * (rounding(dtype) + 1e-6));
+      }
+    }
+  }
+}
+
+// What the mesh relies on: the two halves are the whole.
+TEST_P(Rows, SumOfSquaresAndScaleAreRmsNorm) {
+  for (const std::int64_t n : kLengths) {
+    const std::vector<float> x = Numbers(23).floats(n, 3.0F);
+    const std::vector<float> weight = Numbers(24).floats(n);
+    OutputRow whole(ComputeDType::kF32, n);
+    OutputRow halves(ComputeDType::kF32, n);
+    kernels().rms_norm(x.data(), weight.data(), 1e-5F, n, ComputeDType::kF32, whole.data());
+    const double mean =
+        static_cast<double>(kernels().sum_of_squares(x.data(), n)) / static_cast<double>(n);
+    kernels().scale(x.data(), weight.data(), static_cast<float>(1.0 / std::sqrt(mean + 1e-5)), n,
+                    ComputeDType::kF32, halves.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      ASSERT_NEAR(halves[i], whole[i], 1e-6 * std::abs(whole[i])) << n;
+    }
+  }
 }
 
 TEST_P(Rows, RopeRotatesPairs) {

@@ -1,7 +1,6 @@
 // What: what a rendering may cost, and the meter that it runs against. A meter that ran out stays
-// so:
-//   loops deep inside helpers see spend() fail and stop early, and the interpreter turns the state
-//   into an error with the numbers at its next step.
+//   so: loops deep inside helpers see spend() fail and stop early, and the interpreter turns the
+//   state into an error with the numbers at its next step.
 // Who owns: one Meter per rendering. Thread: that of the rendering.
 #pragma once
 

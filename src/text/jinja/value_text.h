@@ -1,6 +1,5 @@
 // What: values as text, as Python writes them: str(), repr(), json.dumps(); and JSON made into
-// values,
-//   with the order of keys kept.
+//   values, with the order of keys kept.
 // Who owns: pure functions. Thread: any.
 #pragma once
 
