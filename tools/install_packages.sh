@@ -2,23 +2,26 @@
 # Installs what Llama3 TG is built from, on Debian 12 and its relatives. Quiet, and does nothing when
 # everything is there. Works as root and with sudo.
 #
-#   tools/install_packages.sh [build] [test] [lint]     default: build
+#   tools/install_packages.sh [build] [mpi] [test] [lint]     default: build
+# mpi: what several ranks need (the program builds without).
 set -eu
 
 build="g++ cmake ninja-build pkg-config ca-certificates python3 python3-pip
   libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libexpected-dev libpcre2-dev
   libcurl4-openssl-dev zlib1g-dev"
-test="libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev util-linux"
+mpi="libopenmpi-dev openmpi-bin"
+test="$mpi iproute2 procps libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev util-linux"
 lint="clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev"
 
 wanted=
 for group in "${@:-build}"; do
   case "$group" in
     build) wanted="$wanted $build" ;;
+    mpi) wanted="$wanted $mpi" ;;
     test) wanted="$wanted $test" ;;
     lint) wanted="$wanted $lint" ;;
     *)
-      echo "usage: tools/install_packages.sh [build] [test] [lint]" >&2
+      echo "usage: tools/install_packages.sh [build] [mpi] [test] [lint]" >&2
       exit 2
       ;;
   esac
