@@ -56,8 +56,9 @@ lint: packages-build+test+lint
 	tools/lint.sh
 
 FUZZ_SECONDS ?= 20
+SANITIZE_TESTS ?= tensor checkpoint text
 sanitize: packages-build+test+lint
-	tools/sanitize.sh $(FUZZ_SECONDS)
+	tools/sanitize.sh $(FUZZ_SECONDS) "$(SANITIZE_TESTS)"
 
 install: program
 	cmake --install $(BUILD) --prefix $(PREFIX)

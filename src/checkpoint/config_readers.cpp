@@ -285,7 +285,9 @@ Result<ModelConfig> read_meta_params(std::string_view json) {
   TG_ASSIGN(const std::optional<double> theta, fields.number("rope_theta"));
   config.rope_theta = theta.value_or(10000.0);
   const bool scaled = config.rope_scaling.kind != RopeScaling::Kind::kNone;
-  config.max_context = scaled ? 131072 : theta ? 8192 : 4096;
+  // Meta's own files say nothing about it; those that a repack made of other formats may.
+  TG_ASSIGN(const std::optional<std::int64_t> context, fields.integer("max_position_embeddings"));
+  config.max_context = context.value_or(scaled ? 131072 : theta ? 8192 : 4096);
   TG_RETURN_IF_ERROR(check_all_but_vocab(config));
   return config;
 }

@@ -1,6 +1,5 @@
 // What: the header of a GGUF file (versions 2 and 3, little-endian): its metadata (key -> value)
-// and
-//   its tensor directory, as views into the bytes of the file; nothing large is copied. Every
+//   and its tensor directory, as views into the bytes of the file; nothing large is copied. Every
 //   count, size and offset is checked against the bytes that are there, so a parsed file can be
 //   read without further checks. What the values mean (is it a Llama?) is gguf_source.h's business.
 // Who owns: a plain value; the bytes belong to the caller and must outlive it. Thread: const from

@@ -37,26 +37,42 @@ class GgufSource final : public TensorSource {
   const ModelConfig& config() const override { return config_; }
   std::span<const TensorInfo> tensors() const override { return tensors_; }
 
-  Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
-                   std::span<float> out) const override {
+  Status read_block(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
+                    std::int64_t first_column, std::int64_t column_count,
+                    std::span<float> out) const override {
     const auto found = locations_.find(tensor.name);
     if (found == locations_.end()) {
       return error(ErrorCode::kNotFound, "no tensor '{}' in this file", tensor.name);
     }
+    TG_RETURN_IF_ERROR(
+        check_block(tensor, first_row, row_count, first_column, column_count, out.size()));
     const BlockSize block = block_size(tensor.dtype);
     const std::int64_t row_bytes = tensor.columns() / block.values * block.bytes;
     const auto stored_bytes = static_cast<std::int64_t>(found->second.bytes);
-    if (first_row < 0 || row_count < 0 || first_row > tensor.rows() ||
-        row_count > tensor.rows() - first_row || tensor.rows() * row_bytes != stored_bytes ||
-        out.size() != static_cast<std::size_t>(row_count * tensor.columns())) {
-      return error(ErrorCode::kInternal, "rows {} + {} of tensor '{}' [{}] asked into {} values",
-                   first_row, row_count, tensor.name, fmt::join(tensor.shape, ", "), out.size());
+    if (tensor.rows() * row_bytes != stored_bytes) {
+      return error(ErrorCode::kInternal, "tensor '{}' [{}] is stored in {} bytes", tensor.name,
+                   fmt::join(tensor.shape, ", "), stored_bytes);
     }
     const auto bytes = parts_[found->second.part].file.bytes().subspan(
         static_cast<std::size_t>(found->second.offset) +
             static_cast<std::size_t>(first_row * row_bytes),
         static_cast<std::size_t>(row_count * row_bytes));
-    dequantize(tensor.dtype, bytes, out);
+    if (column_count == tensor.columns()) {
+      dequantize(tensor.dtype, bytes, out);
+      return {};
+    }
+    // The blocks of each row that the columns touch.
+    const std::int64_t first_block = first_column / block.values;
+    const std::int64_t blocks =
+        (first_column + column_count + block.values - 1) / block.values - first_block;
+    std::vector<float> values(static_cast<std::size_t>(blocks * block.values));
+    for (std::int64_t r = 0; r < row_count; ++r) {
+      const auto offset = static_cast<std::size_t>(r * row_bytes + first_block * block.bytes);
+      dequantize(tensor.dtype,
+                 bytes.subspan(offset, static_cast<std::size_t>(blocks * block.bytes)), values);
+      std::copy_n(values.begin() + (first_column - first_block * block.values), column_count,
+                  out.begin() + r * column_count);
+    }
     return {};
   }
 

@@ -67,34 +67,27 @@ const std::byte* JoinedSource::data(const Piece& piece) const {
   return files_[piece.file].bytes().data() + piece.stored.offset;
 }
 
-Status JoinedSource::read_rows(const TensorInfo& tensor, std::int64_t first_row,
-                               std::int64_t row_count, std::span<float> out) const {
+Status JoinedSource::read_block(const TensorInfo& tensor, std::int64_t first_row,
+                                std::int64_t row_count, std::int64_t first_column,
+                                std::int64_t column_count, std::span<float> out) const {
   const JoinedTensor* joined = find_joined(tensor.name);
   if (joined == nullptr) {
     return error(ErrorCode::kNotFound, "no tensor \"{}\" in this checkpoint",
                  printable(tensor.name));
   }
-  const std::int64_t rows = joined->info.rows();
-  const std::int64_t columns = joined->info.columns();
-  if (first_row < 0 || row_count < 0 || first_row > rows || row_count > rows - first_row) {
-    return error(ErrorCode::kBadArgument,
-                 "tensor \"{}\" has {} rows; {} from row {} were asked for", tensor.name, rows,
-                 row_count, first_row);
-  }
-  if (out.size() != as_size(row_count * columns)) {
-    return error(ErrorCode::kBadArgument, "tensor \"{}\": {} rows of {} do not fill {} values",
-                 tensor.name, row_count, columns, out.size());
-  }
+  TG_RETURN_IF_ERROR(
+      check_block(joined->info, first_row, row_count, first_column, column_count, out.size()));
   if (joined->cut == Cut::kRows) {
-    read_rows_of_row_cut(*joined, first_row, row_count, out);
+    read_row_cut(*joined, first_row, row_count, first_column, column_count, out);
   } else {
-    read_rows_of_column_cut(*joined, first_row, row_count, out);
+    read_column_cut(*joined, first_row, row_count, first_column, column_count, out);
   }
   return {};
 }
 
-void JoinedSource::read_rows_of_row_cut(const JoinedTensor& tensor, std::int64_t first_row,
-                                        std::int64_t row_count, std::span<float> out) const {
+void JoinedSource::read_row_cut(const JoinedTensor& tensor, std::int64_t first_row,
+                                std::int64_t row_count, std::int64_t first_column,
+                                std::int64_t column_count, std::span<float> out) const {
   const std::int64_t rows = tensor.info.rows();
   const std::int64_t columns = tensor.info.columns();
   const std::int64_t rows_per_piece = rows / static_cast<std::int64_t>(tensor.pieces.size());
@@ -103,30 +96,35 @@ void JoinedSource::read_rows_of_row_cut(const JoinedTensor& tensor, std::int64_t
     std::int64_t run = 1;
     if (tensor.half_split_heads != 0) {
       row = half_split_row(row, rows, tensor.half_split_heads);
-    } else {  // as many rows as lie one after the other
+    } else if (column_count == columns) {  // as many rows as lie one after the other
       run = std::min(row_count - done, rows_per_piece - row % rows_per_piece);
     }
     const Piece& piece = tensor.pieces[as_size(row / rows_per_piece)];
-    const std::int64_t skipped = row % rows_per_piece * columns;
+    const std::int64_t skipped = row % rows_per_piece * columns + first_column;
     const std::byte* from = data(piece) + as_size(skipped * block_size(piece.stored.dtype).bytes);
     widen(piece.stored.dtype, piece.stored.big_endian, from,
-          out.subspan(as_size(done * columns), as_size(run * columns)));
+          out.subspan(as_size(done * column_count), as_size(run * column_count)));
     done += run;
   }
 }
 
-void JoinedSource::read_rows_of_column_cut(const JoinedTensor& tensor, std::int64_t first_row,
-                                           std::int64_t row_count, std::span<float> out) const {
+void JoinedSource::read_column_cut(const JoinedTensor& tensor, std::int64_t first_row,
+                                   std::int64_t row_count, std::int64_t first_column,
+                                   std::int64_t column_count, std::span<float> out) const {
   const std::int64_t columns = tensor.info.columns();
-  const std::int64_t columns_per_piece = columns / static_cast<std::int64_t>(tensor.pieces.size());
+  const std::int64_t per_piece = columns / static_cast<std::int64_t>(tensor.pieces.size());
   for (std::int64_t done = 0; done < row_count; ++done) {
-    std::span<float> row = out.subspan(as_size(done * columns), as_size(columns));
-    for (const Piece& piece : tensor.pieces) {
-      const std::int64_t skipped = (first_row + done) * columns_per_piece;
+    std::span<float> row = out.subspan(as_size(done * column_count), as_size(column_count));
+    std::int64_t column = first_column;
+    while (!row.empty()) {
+      const Piece& piece = tensor.pieces[as_size(column / per_piece)];
+      const std::int64_t within = column % per_piece;
+      const std::int64_t run = std::min(per_piece - within, static_cast<std::int64_t>(row.size()));
+      const std::int64_t skipped = (first_row + done) * per_piece + within;
       const std::byte* from = data(piece) + as_size(skipped * block_size(piece.stored.dtype).bytes);
-      widen(piece.stored.dtype, piece.stored.big_endian, from,
-            row.first(as_size(columns_per_piece)));
-      row = row.subspan(as_size(columns_per_piece));
+      widen(piece.stored.dtype, piece.stored.big_endian, from, row.first(as_size(run)));
+      row = row.subspan(as_size(run));
+      column += run;
     }
   }
 }

@@ -49,19 +49,20 @@ class JoinedSource final : public TensorSource {
 
   const ModelConfig& config() const override { return config_; }
   std::span<const TensorInfo> tensors() const override { return infos_; }
-  // kNotFound for a tensor of another source; kBadArgument for rows outside the tensor or an `out`
-  // of another size.
-  Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
-                   std::span<float> out) const override;
+  Status read_block(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
+                    std::int64_t first_column, std::int64_t column_count,
+                    std::span<float> out) const override;
   void release(const TensorInfo& tensor) const override;
 
  private:
   const JoinedTensor* find_joined(std::string_view name) const;
   const std::byte* data(const Piece& piece) const;
-  void read_rows_of_row_cut(const JoinedTensor& tensor, std::int64_t first_row,
-                            std::int64_t row_count, std::span<float> out) const;
-  void read_rows_of_column_cut(const JoinedTensor& tensor, std::int64_t first_row,
-                               std::int64_t row_count, std::span<float> out) const;
+  void read_row_cut(const JoinedTensor& tensor, std::int64_t first_row, std::int64_t row_count,
+                    std::int64_t first_column, std::int64_t column_count,
+                    std::span<float> out) const;
+  void read_column_cut(const JoinedTensor& tensor, std::int64_t first_row, std::int64_t row_count,
+                       std::int64_t first_column, std::int64_t column_count,
+                       std::span<float> out) const;
 
   ModelConfig config_;
   std::vector<MappedFile> files_;

@@ -9,6 +9,7 @@
 #include "checkpoint/gguf_source.h"
 #include "checkpoint/huggingface_source.h"
 #include "checkpoint/meta_source.h"
+#include "checkpoint/open_original.h"
 #include "checkpoint/pth_file.h"
 #include "checkpoint/safetensors_file.h"
 #include "checkpoint/tensor_source.h"
@@ -86,8 +87,10 @@ tl::unexpected<Error> nothing_found(const std::string& path, const Listing& list
 }
 
 Result<std::unique_ptr<TensorSource>> open_directory(const std::string& path,
-                                                     const OpenOptions& options) {
-  TG_ASSIGN(const Listing listing, list_directory(path));
+                                                     const OpenOptions& options,
+                                                     bool skip_repacked) {
+  TG_ASSIGN(Listing listing, list_directory(path));
+  if (skip_repacked) listing.repacked.clear();
   // Repacked files may lie beside the shards they were made from; they are then the ones to read.
   if (!listing.repacked.empty()) return open_repacked(path, listing.repacked, options);
   if (!listing.shards.empty()) return open_meta(path, listing.shards, options);
@@ -129,10 +132,8 @@ Result<std::unique_ptr<TensorSource>> open_file(const std::string& path,
                   "weights without a config; give the directory that holds the whole checkpoint");
 }
 
-}  // namespace
-
-Result<std::unique_ptr<TensorSource>> open_checkpoint(const std::string& path,
-                                                      const OpenOptions& options) {
+Result<std::unique_ptr<TensorSource>> open_path(const std::string& path, const OpenOptions& options,
+                                                bool skip_repacked) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
   if (!fs::exists(status)) {
@@ -140,7 +141,20 @@ Result<std::unique_ptr<TensorSource>> open_checkpoint(const std::string& path,
                                                                          : ErrorCode::kNotFound,
                     path, "no such file or directory");
   }
-  return fs::is_directory(status) ? open_directory(path, options) : open_file(path, options);
+  return fs::is_directory(status) ? open_directory(path, options, skip_repacked)
+                                  : open_file(path, options);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TensorSource>> open_checkpoint(const std::string& path,
+                                                      const OpenOptions& options) {
+  return open_path(path, options, /*skip_repacked=*/false);
+}
+
+Result<std::unique_ptr<TensorSource>> open_original(const std::string& path,
+                                                    const OpenOptions& options) {
+  return open_path(path, options, /*skip_repacked=*/true);
 }
 
 }  // namespace tg

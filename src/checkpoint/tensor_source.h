@@ -38,11 +38,21 @@ class TensorSource {
   // a tied "output.weight" is absent.
   virtual std::span<const TensorInfo> tensors() const = 0;
 
-  // Writes rows [first_row, first_row + row_count) of the tensor as f32, row-major, into `out`
-  // (row_count * columns() values); a vector is one row. Exact: every stored format is a subset
-  // of f32 (quantised blocks as their definition computes them in f32).
-  virtual Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
-                           std::span<float> out) const = 0;
+  // Writes the values of rows [first_row, first_row + row_count) x columns [first_column,
+  // first_column + column_count) as f32, row-major, into `out` (row_count * column_count values); a
+  // vector is one row. Only the bytes of that rectangle are looked at (the whole blocks that it
+  // touches, of quantised formats). Exact: every stored format is a subset of f32 (quantised blocks
+  // as their definition computes them in f32). kNotFound for a tensor of another source,
+  // kBadArgument for a rectangle outside of the tensor or an `out` of another size.
+  virtual Status read_block(const TensorInfo& tensor, std::int64_t first_row,
+                            std::int64_t row_count, std::int64_t first_column,
+                            std::int64_t column_count, std::span<float> out) const = 0;
+
+  // The same for whole rows.
+  Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
+                   std::span<float> out) const {
+    return read_block(tensor, first_row, row_count, 0, tensor.columns(), out);
+  }
 
   // Says that the tensor will not be read again, so its file pages need not stay in memory.
   virtual void release(const TensorInfo& tensor) const = 0;
@@ -55,6 +65,10 @@ class TensorSource {
     return nullptr;
   }
 };
+
+// What read_block() refuses: a rectangle outside of the tensor, or values that do not fill it.
+Status check_block(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
+                   std::int64_t first_column, std::int64_t column_count, std::size_t values);
 
 struct OpenOptions {
   // Check the CRC-32 of every .pth record (reads the whole file).

@@ -29,6 +29,8 @@ struct RunSummary {
   std::string kernels;
   std::string compute_dtype;
   int threads = 0;
+  std::string mesh = "1x1";
+  int ranks = 1;
   std::int64_t users = 0;
   std::int64_t max_seq_len = 0;
   std::int64_t max_generated_tokens = 0;

@@ -60,6 +60,8 @@ Json settings_json(const RunSummary& s) {
           {"kernels", s.kernels},
           {"compute_dtype", s.compute_dtype},
           {"threads", s.threads},
+          {"mesh", s.mesh},
+          {"ranks", s.ranks},
           {"batch_size", s.users},
           {"max_seq_len", s.max_seq_len},
           {"max_generated_tokens", s.max_generated_tokens},

@@ -14,6 +14,7 @@
 #include "cli/opened_model.h"
 #include "cli/performance.h"
 #include "cli/print.h"
+#include "cli/ranks.h"
 #include "cli/run_requests.h"
 #include "cli/sampling_options.h"
 
@@ -130,8 +131,9 @@ Status answer(const ChatOptions& o, const OpenedModel& model, Engine& engine,
   return {};
 }
 
-Result<int> run(const ChatOptions& o) {
-  TG_ASSIGN(const RunSettings settings, run_settings(o.model));
+Result<int> run(ChatOptions& o) {
+  TG_ASSIGN(RunSettings settings, run_settings(o.model));
+  TG_RETURN_IF_ERROR(join_ranks(o.model, settings));
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
   const ModelConfig& config = model.source->config();
   TG_RETURN_IF_ERROR(validate(o.sampling.params, config.vocab));
@@ -142,9 +144,11 @@ Result<int> run(const ChatOptions& o) {
   trial.push_back({"user", "Hello"});
   TG_RETURN_IF_ERROR(encode_chat(model, trial));
   ContextAsk ask;
+  ask.domains = settings.mesh.shape.cols;
   ask.max_seq_len = std::min(o.max_seq_len, config.max_context);
   TG_ASSIGN(const ContextPlan plan, plan_context(config, ask));
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded, LoadedModel::load(model, settings, plan, 1));
+  if (!loaded->leads()) return loaded->serve();
 
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal) {

@@ -5,15 +5,19 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cli/commands.h"
 #include "cli/print.h"
+#include "cli/ranks.h"
 
 namespace tg {
 namespace {
@@ -34,7 +38,14 @@ std::string one_line(std::string text) {
 }
 
 int refuse(const std::string& message) {
-  print_error("llama-tg: error: {}\n", one_line(message));
+  const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });
+  if (launched.rank > 0) {
+    // What all ranks refuse, rank 0 says; it has ended the job by then.
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    print_error("llama-tg: error: rank {}: {}\n", launched.rank, one_line(message));
+  } else {
+    print_error("llama-tg: error: {}\n", one_line(message));
+  }
   return kRefused;
 }
 
@@ -47,10 +58,12 @@ int run_words(int argc, char** argv) {
   program.set_version_flag("--version", "llama-tg " TG_VERSION);
   ChosenCommand chosen;
   add_text_demo_command(program, chosen);
+  add_decode_demo_command(program, chosen);
   add_generate_command(program, chosen);
   add_chat_command(program, chosen);
   add_tokenize_command(program, chosen);
   add_inspect_command(program, chosen);
+  add_repack_command(program, chosen);
   program.allow_extras();  // of the program itself: what is no command is named below
   try {
     program.parse(argc, argv);
@@ -65,9 +78,15 @@ int run_words(int argc, char** argv) {
                       ? "no command given; llama-tg --help lists them"
                       : fmt::format("'{}' is no command; llama-tg --help lists them", words[0]));
   }
-  const Result<int> status = chosen();
-  if (!status) return refuse(status.error().text());
-  return *status;
+  try {
+    const Result<int> status = chosen();
+    if (!status) return refuse(status.error().text());
+    return *status;
+  } catch (const std::exception& e) {  // memory, for one: nothing of ours throws
+    // Said here: a rank that goes away ends the job, and this process with it.
+    print_error("llama-tg: error: {}\n", one_line(e.what()));
+    return 1;
+  }
 }
 
 // An answer that did not arrive is no success: a full disk, a closed stdout.
@@ -83,7 +102,7 @@ int run_command_line(int argc, char** argv) {
   try {
     set_up_log();
     return check_output(run_words(argc, argv));
-  } catch (const std::exception& e) {  // memory, for one: nothing of ours throws
+  } catch (const std::exception& e) {
     print_error("llama-tg: error: {}\n", one_line(e.what()));
     return 1;
   }

@@ -1,6 +1,5 @@
 // What: the sub-commands. Each adds its options to the program's command line and, when chosen,
-// runs
-//   and gives the exit status; an error is what main() prints as one line with status 2.
+//   runs and gives the exit status; an error is what main() prints as one line with status 2.
 // Who owns: the App owns what the options point to, through the shared state that each command
 // keeps
 //   in its callback. Thread: the main thread.
@@ -20,10 +19,12 @@ namespace tg {
 using ChosenCommand = std::function<Result<int>()>;
 
 void add_text_demo_command(CLI::App& program, ChosenCommand& chosen);
+void add_decode_demo_command(CLI::App& program, ChosenCommand& chosen);
 void add_generate_command(CLI::App& program, ChosenCommand& chosen);
 void add_chat_command(CLI::App& program, ChosenCommand& chosen);
 void add_tokenize_command(CLI::App& program, ChosenCommand& chosen);
 void add_inspect_command(CLI::App& program, ChosenCommand& chosen);
+void add_repack_command(CLI::App& program, ChosenCommand& chosen);
 
 // The whole program: reads the command line, runs the command. Exit status 0; 2 with one line on
 // stderr when something was refused; 1 for a mistake of ours.

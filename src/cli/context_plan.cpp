@@ -22,13 +22,15 @@ Result<ContextPlan> plan_context(const ModelConfig& config, const ContextAsk& as
   plan.max_seq_len =
       ask.max_seq_len.value_or(std::min(config.max_context, ask.default_max_seq_len));
   plan.capacity.max_rows = std::max(kStepRows, ask.users);
+  // Of the fullest domain.
+  const std::int64_t users = (ask.users + ask.domains - 1) / ask.domains;
   if (!ask.paged) {
     plan.capacity.block = (plan.max_seq_len + kAttentionStep - 1) / kAttentionStep * kAttentionStep;
-    plan.capacity.blocks = ask.users;
+    plan.capacity.blocks = users;
     return plan;
   }
   plan.capacity.block = ask.block;
-  const std::int64_t fillable = ask.users * pages_for(plan.max_seq_len, ask.block);
+  const std::int64_t fillable = users * pages_for(plan.max_seq_len, ask.block);
   plan.capacity.blocks = std::min(ask.blocks.value_or(fillable), fillable);
   const std::int64_t positions = plan.capacity.block * plan.capacity.blocks;
   if (ask.max_seq_len && ask.blocks && positions < plan.max_seq_len) {

@@ -1,6 +1,5 @@
 // What: how long sequences may get and how many KV pages there are, from what was asked and what
-// the
-//   model has: a pure function, asked before anything is loaded.
+//   the model has: a pure function, asked before anything is loaded.
 // Who owns: plain values. Thread: any.
 #pragma once
 
@@ -15,13 +14,14 @@ namespace tg {
 
 struct ContextAsk {
   std::int64_t users = 1;
+  std::int64_t domains = 1;  // KV domains (columns of the mesh) that the users are spread over
   // None: default_max_seq_len, or the model's context if that is shorter.
   std::optional<std::int64_t> max_seq_len = {};
   std::int64_t default_max_seq_len = 131072;
   // false: one page per user, as long as max_seq_len (what "paged attention off" means here).
   bool paged = true;
   std::int64_t block = 64;
-  std::optional<std::int64_t> blocks = {};  // none: as many as all users can fill
+  std::optional<std::int64_t> blocks = {};  // per domain; none: as many as its users can fill
 };
 
 struct ContextPlan {

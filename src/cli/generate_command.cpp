@@ -12,6 +12,7 @@
 #include "cli/option_values.h"
 #include "cli/performance.h"
 #include "cli/print.h"
+#include "cli/ranks.h"
 #include "cli/run_requests.h"
 #include "cli/sampling_options.h"
 
@@ -40,12 +41,13 @@ Result<std::vector<TokenId>> prompt_ids(const GenerateOptions& o, const OpenedMo
   return encode_prompt(model, *o.prompt, o.instruct != 0);
 }
 
-Result<int> run(const GenerateOptions& o) {
+Result<int> run(GenerateOptions& o) {
   if (o.prompt.has_value() == !o.prompt_ids.empty()) {
     return error(ErrorCode::kBadArgument, "give either --prompt or --prompt-ids");
   }
-  TG_RETURN_IF_ERROR(check_writable(o.output));
-  TG_ASSIGN(const RunSettings settings, run_settings(o.model));
+  TG_ASSIGN(RunSettings settings, run_settings(o.model));
+  TG_RETURN_IF_ERROR(join_ranks(o.model, settings));
+  if (settings.leads()) TG_RETURN_IF_ERROR(check_writable(o.output));
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
   const ModelConfig& config = model.source->config();
 
@@ -59,6 +61,7 @@ Result<int> run(const GenerateOptions& o) {
   const std::int64_t needed =
       static_cast<std::int64_t>(request.prompt_ids.size()) + o.max_generated_tokens;
   ContextAsk ask;
+  ask.domains = settings.mesh.shape.cols;
   ask.max_seq_len = o.max_seq_len.value_or(std::min(needed, config.max_context));
   TG_ASSIGN(const ContextPlan plan, plan_context(config, ask));
   Request check;
@@ -69,6 +72,7 @@ Result<int> run(const GenerateOptions& o) {
       check, {config.vocab, plan.max_seq_len, plan.capacity.block, plan.capacity.blocks}));
 
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded, LoadedModel::load(model, settings, plan, 1));
+  if (!loaded->leads()) return loaded->serve();
   RunRequestsOptions run_options;
   run_options.max_new_tokens = o.max_generated_tokens;
   run_options.stop_ids = model.stop_ids;

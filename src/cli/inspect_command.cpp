@@ -12,14 +12,18 @@
 #include "cli/opened_model.h"
 #include "cli/option_values.h"
 #include "cli/print.h"
+#include "cli/ranks.h"
+#include "cli/weights_options.h"
 #include "engine/page_pool.h"
 #include "model/kv_cache.h"
+#include "model/step_cost.h"
 
 namespace tg {
 namespace {
 
 struct InspectOptions {
   ModelOptions model;
+  WeightsOptions weights;
   bool tensors = false;
   std::int64_t users = 32;
   std::optional<std::int64_t> max_seq_len;
@@ -66,11 +70,46 @@ void print_model(const OpenedModel& model) {
   print_out("stop ids          {}\n", fmt::join(model.stop_ids, " "));
 }
 
+// What each device holds, and what a decode step sends between them.
+void print_mesh(const ModelConfig& config, const ShardPlan& shards, const RunSettings& settings,
+                const MemoryNeed& need, std::int64_t users) {
+  const MeshShape& mesh = shards.mesh();
+  if (mesh.devices() == 1) return;
+  const CollectivePlan& plan = settings.mesh.collectives;
+  const std::int64_t least = need.weights / mesh.devices();
+  print_out(
+      "\nmesh {}: {} devices, each with {} query and {} key/value heads, {} hidden and {} "
+      "feed-forward values, {} ids, {} of weights, {} of KV cache\n",
+      text(mesh), mesh.devices(), shards.heads(), shards.kv_heads(), shards.dim(), shards.ffn_dim(),
+      shards.vocab_stride(), bytes_text(least), bytes_text(need.kv_cache / mesh.devices()));
+  print_out(
+      "a greedy decode step of {} rows, estimated for {} link{} of 12.5 GB/s to each neighbour and "
+      "1 us a hop:\n{:9} {:14} {:4} {:4} {:>5} {:>7} {:>5} {:>12} {:>10}\n",
+      users, plan.links, plan.links == 1 ? "" : "s", "use", "collective", "over", "way", "times",
+      "devices", "hops", "on links", "ms");
+  std::int64_t bytes = 0;
+  double seconds = 0.0;
+  for (const CollectiveCost& c : step_collectives(config, shards, plan, settings.dtype, users)) {
+    const bool line = plan.algorithm(c.work, c.use) == HopAlgorithm::kLine;
+    print_out("{:9} {:14} {:4} {:4} {:5} {:7} {:5} {:>12} {:10.3f}\n", name(c.use),
+              c.work == HopWork::kReduceScatter ? "reduce-scatter" : "all-gather", name(c.axis),
+              line ? "line" : "ring", c.times, mesh.length(c.axis), c.one.hops,
+              bytes_text(c.bytes()), 1e3 * c.seconds());
+    bytes += c.bytes();
+    seconds += c.seconds();
+  }
+  print_out("{:54} {:>12} {:10.3f}\n", "all, one after the other", bytes_text(bytes),
+            1e3 * seconds);
+}
+
 Result<int> run(const InspectOptions& o) {
+  TG_RETURN_IF_ERROR(needs_one_process("inspect"));
   TG_ASSIGN(const RunSettings settings, run_settings(o.model));
-  TG_ASSIGN(const OpenedModel model, open_model(o.model));
+  TG_ASSIGN(const WeightsWanted wanted, weights_wanted(o.weights, o.model));
+  TG_ASSIGN(const OpenedModel model, open_weights(wanted, o.model));
   const ModelConfig& config = model.source->config();
   ContextAsk ask;
+  ask.domains = settings.mesh.shape.cols;
   ask.users = o.users;
   ask.max_seq_len = o.max_seq_len;
   if (!o.page_params.empty()) {
@@ -82,20 +121,25 @@ Result<int> run(const InspectOptions& o) {
   TG_ASSIGN(const ContextPlan plan, plan_context(config, ask));
 
   print_model(model);
-  const MemoryNeed need = memory_need(config, settings.dtype, plan.capacity, settings.threads);
+  const MeshShape& mesh = settings.mesh.shape;
+  TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, mesh));
+  const MemoryNeed need = memory_need(config, shards, {0, mesh.rows, 0, mesh.cols}, settings.dtype,
+                                      plan.capacity, settings.threads);
   const std::int64_t per_user = pages_for(plan.max_seq_len, plan.capacity.block);
   print_out("\nfor {} users of {} tokens in {}:\n", o.users, plan.max_seq_len,
             o.model.compute_dtype);
   print_out("weights           {}\n", bytes_text(need.weights));
-  print_out("KV cache          {} = {} pages x {} positions x {} bytes\n",
+  print_out("KV cache          {} = {} pages x {} positions x {} bytes{}\n",
             bytes_text(need.kv_cache), plan.capacity.blocks, plan.capacity.block,
-            kv_bytes_per_position(config, settings.dtype));
+            kv_bytes_per_position(config, settings.dtype),
+            mesh.cols == 1 ? "" : fmt::format(" on each of {} columns", mesh.cols));
   print_out("pages             {} per user of that length, {} for all, {} in the pool\n", per_user,
             per_user * o.users, plan.capacity.blocks);
   print_out("activations       {}\n", bytes_text(need.activations));
   print_out("total             {}; available now {}\n", bytes_text(need.total()),
             bytes_text(available_memory()));
   print_out("kernels           {} with {} threads\n", settings.kernels->name, settings.threads);
+  print_mesh(config, shards, settings, need, o.users);
   if (!o.tensors) return 0;
   print_out("\n");
   for (const TensorInfo& t : model.source->tensors()) {
@@ -112,6 +156,7 @@ void add_inspect_command(CLI::App& program, ChosenCommand& chosen) {
       "inspect", "what a checkpoint is, its tensors, and the memory and pages that a run needs");
   add_checkpoint_options(*app, o->model);
   add_run_options(*app, o->model);
+  add_weights_options(*app, o->weights);
   app->add_flag("--tensors", o->tensors, "list every tensor");
   add_whole_number(*app, "--users,--batch-size", "users at once", 1, 256, o->users);
   add_whole_number(*app, "--max-seq-len", "tokens per user; default: the model's context", 1,

@@ -58,13 +58,15 @@ std::optional<std::int64_t> cgroup_rest() {
 
 }  // namespace
 
-MemoryNeed memory_need(const ModelConfig& config, ComputeDType dtype, const KvCapacity& capacity,
-                       int threads) {
+MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const DeviceBlock& block,
+                       ComputeDType dtype, const KvCapacity& capacity, int threads) {
   MemoryNeed need;
-  need.weights = packed_weight_bytes(config);
-  need.kv_cache = kv_bytes_per_position(config, dtype) * capacity.block * capacity.blocks;
-  need.activations =
-      LlamaForward::activation_bytes(config, {nullptr, dtype, capacity.max_rows}, threads);
+  need.weights = packed_weight_bytes(config, plan, block);
+  // A column's pages hold the heads of the rows that are here.
+  need.kv_cache = kv_bytes_per_position(config, dtype) * capacity.block * capacity.blocks *
+                  block.cols() * block.rows() / plan.mesh().rows;
+  need.activations = LlamaForward::activation_bytes(config, plan, block,
+                                                    {nullptr, dtype, capacity.max_rows}, threads);
   return need;
 }
 
@@ -75,18 +77,31 @@ std::int64_t available_memory() {
   return machine == 0 ? *group : std::min(machine, *group);
 }
 
+std::int64_t private_memory() {
+  constexpr const char* kStatus = "/proc/self/status";
+  return 1024 *
+         (field_of(kStatus, "RssAnon:").value_or(0) + field_of(kStatus, "VmSwap:").value_or(0));
+}
+
 Status check_memory(const MemoryNeed& need, const ModelConfig& config, ComputeDType dtype,
-                    const KvCapacity& capacity, std::int64_t available) {
-  if (available == 0 || need.total() <= available) return {};
+                    const KvCapacity& capacity, std::int64_t domains, int ranks_here,
+                    std::int64_t available) {
+  const std::int64_t total = need.total() * ranks_here;
+  if (available == 0 || total <= available) return {};
+  const std::string each = ranks_here == 1 ? ""
+                                           : fmt::format(" on this host, {} ranks of {} each",
+                                                         ranks_here, bytes_text(need.total()));
   return error(
       ErrorCode::kOutOfCapacity,
-      "the run needs {}: weights {} ({} parameters in bf16) + KV cache {} ({} pages x {} positions "
-      "x {} bytes) + activations {}; available are {}. Fewer users, a smaller --max-seq-len or "
+      "the run needs {}{}: weights {} ({} values in bf16) + KV cache {} ({} pages x {} positions "
+      "x {} bytes{}) + activations {}; available are {}. Fewer users, a smaller --max-seq-len or "
       "fewer "
       "pages (--page-params) need less",
-      bytes_text(need.total()), bytes_text(need.weights), config.parameters(),
+      bytes_text(total), each, bytes_text(need.weights), need.weights / 2,
       bytes_text(need.kv_cache), capacity.blocks, capacity.block,
-      kv_bytes_per_position(config, dtype), bytes_text(need.activations), bytes_text(available));
+      kv_bytes_per_position(config, dtype),
+      domains == 1 ? "" : fmt::format(" on each of {} columns", domains),
+      bytes_text(need.activations), bytes_text(available));
 }
 
 std::string bytes_text(std::int64_t bytes) {

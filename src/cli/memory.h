@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "checkpoint/model_config.h"
 #include "model/model_runner.h"
+#include "model/shard_plan.h"
 #include "tensor/dtype.h"
 
 namespace tg {
@@ -20,16 +21,22 @@ struct MemoryNeed {
   std::int64_t total() const { return weights + kv_cache + activations; }
 };
 
-MemoryNeed memory_need(const ModelConfig& config, ComputeDType dtype, const KvCapacity& capacity,
-                       int threads);
+// Of a process that owns `block` of the plan's mesh.
+MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const DeviceBlock& block,
+                       ComputeDType dtype, const KvCapacity& capacity, int threads);
 
 // Bytes that this process can still have: what the kernel calls available, or the rest of the
 // cgroup's limit if that is less. 0 when neither can be read.
 std::int64_t available_memory();
 
-// kOutOfCapacity with the sum when `need` is more than `available` (0 = unknown: never).
+// Anonymous memory of this process, swapped out or not (RssAnon + VmSwap). 0: not known.
+std::int64_t private_memory();
+
+// kOutOfCapacity with the sum when what `ranks_here` processes on this host need, each of them
+// `need`, is more than `available` (0 = unknown: never).
 Status check_memory(const MemoryNeed& need, const ModelConfig& config, ComputeDType dtype,
-                    const KvCapacity& capacity, std::int64_t available);
+                    const KvCapacity& capacity, std::int64_t domains, int ranks_here,
+                    std::int64_t available);
 
 // "1.5 GiB", "270 MiB", "12 KiB".
 std::string bytes_text(std::int64_t bytes);

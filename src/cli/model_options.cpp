@@ -3,11 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
 #include "base/thread_team.h"
 #include "cli/number_option.h"
+#include "cli/ranks.h"
 
 namespace tg {
 
@@ -28,6 +30,7 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
       ->capture_default_str();
   add_whole_number(app, "--threads", "threads; default: one per CPU of this process", 1, 4096, "",
                    [&options](std::int64_t n) { options.threads = static_cast<int>(n); });
+  add_mesh_options(app, options.mesh);
   app.add_option("--chat-template", options.chat_template,
                  "llama3, llama3-meta, chatml or a Jinja file; default: the checkpoint's own");
 }
@@ -62,12 +65,24 @@ Result<RunSettings> run_settings(const ModelOptions& options) {
   if (!kernels) return at_place(std::move(kernels).error(), "--kernels");
   settings.kernels = *kernels;
   settings.dtype = options.compute_dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBf16;
-  const int cpus = available_cpus();
-  settings.threads = options.threads.value_or(cpus);
-  if (settings.threads > cpus) {
-    spdlog::warn("--threads {}: this process may use {} CPU{}, so {} is taken", settings.threads,
-                 cpus, cpus == 1 ? "" : "s", cpus);
-    settings.threads = cpus;
+  TG_ASSIGN(settings.mesh,
+            mesh_settings(options.mesh, [](const char* n) { return std::getenv(n); }));
+  const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });
+  settings.local_ranks = std::max(1, launched.local_ranks);
+  const int own = available_cpus();
+  const int of_launcher = launched.ranks > 0 ? cpus_of_launcher() : own;
+  settings.threads = options.threads.value_or(
+      launched.ranks > 0 ? cpus_of_rank(own, of_launcher, settings.local_ranks) : own);
+  if (settings.threads > own) {
+    spdlog::warn("--threads {}: this process may use {} CPU{}, so {} is taken{}", settings.threads,
+                 own, own == 1 ? "" : "s", own,
+                 of_launcher > own ? " (mpirun --bind-to none gives a rank more)" : "");
+    settings.threads = own;
+  } else if (!options.threads && launched.rank == 0 && own < of_launcher / settings.local_ranks) {
+    spdlog::warn(
+        "the launcher binds this rank to {} of {} CPUs for {} rank{}: mpirun --bind-to none "
+        "gives it more",
+        own, of_launcher, settings.local_ranks, settings.local_ranks == 1 ? "" : "s");
   }
   return settings;
 }

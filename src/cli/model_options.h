@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "base/result.h"
+#include "cli/mesh_options.h"
 #include "kernels/kernel_table.h"
+#include "mesh/transport.h"
 
 namespace CLI {
 class App;  // not the header: it takes seconds to compile
@@ -22,6 +25,8 @@ struct ModelOptions {
   std::optional<int> threads;  // none: one per CPU that this process may use
   std::string chat_template;   // name of a built-in or a file; empty: the checkpoint's own
   bool verify = false;
+  MeshOptions mesh;
+  std::shared_ptr<Transport> transport = {};  // set by join_ranks()
 };
 
 // What is needed to name a checkpoint, and what is needed to run it.
@@ -35,6 +40,12 @@ struct RunSettings {
   const KernelTable* kernels = nullptr;
   ComputeDType dtype = ComputeDType::kBf16;
   int threads = 1;
+  int local_ranks = 1;  // ranks of the job on this host
+  MeshSettings mesh;
+  std::shared_ptr<Transport> transport;  // nullptr: no other ranks
+
+  int ranks() const { return transport == nullptr ? 1 : transport->ranks(); }
+  bool leads() const { return transport == nullptr || transport->rank() == 0; }
 };
 
 // Refuses unknown kernels; more threads than CPUs are cut to the CPUs

@@ -79,6 +79,18 @@ CLI::Option* add_fraction(CLI::App& app, const std::string& names, const std::st
                     });
 }
 
+CLI::Option* add_fraction(CLI::App& app, const std::string& names, const std::string& help,
+                          double least, double most, double& value) {
+  return add_parsed(app, names, help, "X", fmt::format("{}", value),
+                    [names, least, most, &value](const std::string& text) {
+                      const auto number = parse_whole_text<double>(text);
+                      if (!number || !(least <= *number && *number <= most)) {
+                        refuse(names, text, fmt::format("a number in {}..{}", least, most));
+                      }
+                      value = *number;
+                    });
+}
+
 CLI::Option* add_switch(CLI::App& app, const std::string& names, const std::string& help,
                         int& value) {
   return add_parsed(app, names, help, "0|1", std::to_string(value),

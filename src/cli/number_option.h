@@ -24,6 +24,9 @@ CLI::Option* add_whole_number(CLI::App& app, const std::string& names, const std
 CLI::Option* add_seed(CLI::App& app, const std::string& help, std::optional<std::uint64_t>& seed);
 CLI::Option* add_fraction(CLI::App& app, const std::string& names, const std::string& help,
                           double& value);
+// In least..most.
+CLI::Option* add_fraction(CLI::App& app, const std::string& names, const std::string& help,
+                          double least, double most, double& value);
 // 0 or 1.
 CLI::Option* add_switch(CLI::App& app, const std::string& names, const std::string& help,
                         int& value);

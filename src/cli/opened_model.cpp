@@ -1,14 +1,17 @@
 #include "cli/opened_model.h"
 
 #include <chrono>
+#include <exception>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "checkpoint/gguf_source.h"
 #include "cli/memory.h"
 #include "cli/progress_bar.h"
+#include "cli/rank_agreement.h"
 #include "text/chat_template.h"
 #include "text/shielded_text.h"
 #include "text/utf8.h"
@@ -224,6 +227,8 @@ RunSummary summarize(const std::string& command, const OpenedModel& model,
   s.kernels = settings.kernels->name;
   s.compute_dtype = options.compute_dtype;
   s.threads = settings.threads;
+  s.mesh = text(settings.mesh.shape);
+  s.ranks = settings.ranks();
   s.users = users;
   s.max_seq_len = plan.max_seq_len;
   s.page_block_size = plan.capacity.block;
@@ -236,37 +241,75 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const OpenedModel& model,
                                                        const ContextPlan& plan,
                                                        std::int64_t users) {
   const auto begin = std::chrono::steady_clock::now();
-  const ModelConfig& config = model.source->config();
-  const MemoryNeed need = memory_need(config, settings.dtype, plan.capacity, settings.threads);
-  TG_RETURN_IF_ERROR(check_memory(need, config, settings.dtype, plan.capacity, available_memory()));
+  TG_ASSIGN(std::unique_ptr<LoadedModel> loaded, load_runner(model, settings, plan));
+  if (!settings.leads()) return loaded;
+  TG_RETURN_IF_ERROR(loaded->start_engine(users));
+  loaded->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return loaded;
+}
 
-  std::unique_ptr<LoadedModel> loaded(new LoadedModel(settings.threads));
-  {
-    ProgressBar bar("Loading weights");
-    TG_ASSIGN(LlamaWeights weights, load_weights(*model.source, loaded->team_,
-                                                 [&bar](std::int64_t done, std::int64_t total) {
-                                                   bar.show(done, total);
-                                                 }));
-    RunnerOptions options;
-    options.kernels = settings.kernels;
-    options.dtype = settings.dtype;
-    options.capacity = plan.capacity;
-    options.max_context = plan.max_seq_len;
-    TG_ASSIGN(loaded->runner_, LlamaRunner::create(std::move(weights), loaded->team_, options));
+Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel& model,
+                                                              const RunSettings& settings,
+                                                              const ContextPlan& plan) {
+  const auto begin = std::chrono::steady_clock::now();
+  const ModelConfig& config = model.source->config();
+  TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, settings.mesh.shape));
+  TG_ASSIGN(const RankGrid grid, share_mesh(settings.mesh.shape, settings.ranks()));
+  const DeviceBlock block =
+      grid.block(settings.transport == nullptr ? 0 : settings.transport->rank());
+  const MemoryNeed need =
+      memory_need(config, shards, block, settings.dtype, plan.capacity, settings.threads);
+  TG_RETURN_IF_ERROR(check_memory(need, config, settings.dtype, plan.capacity,
+                                  settings.mesh.shape.cols, settings.local_ranks,
+                                  available_memory()));
+  if (settings.transport != nullptr) {
+    TG_ASSIGN(const std::string mine, settings_text(settings, plan, *model.source));
+    TG_RETURN_IF_ERROR(agree_on_settings(*settings.transport, mine));
+    wait_for_all(*settings.transport);
   }
+
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel(settings));
+  ProgressBar bar("Loading weights");
+  TG_ASSIGN(LlamaWeights weights,
+            load_weights(*model.source, shards, block, loaded->team_,
+                         [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
+  RunnerOptions options;
+  options.kernels = settings.kernels;
+  options.dtype = settings.dtype;
+  options.capacity = plan.capacity;
+  options.max_context = plan.max_seq_len;
+  options.collectives = settings.mesh.collectives;
+  options.transport = settings.transport.get();
+  TG_ASSIGN(loaded->runner_, LlamaRunner::create(std::move(weights), loaded->team_, options));
+  loaded->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return loaded;
+}
+
+Status LoadedModel::start_engine(std::int64_t users) {
   // The first touch of every buffer is slow and belongs to loading, not to the first user's answer.
   const TokenId token = 0;
   const PageId page = 0;
   StepSequence warm_up;
   warm_up.tokens = {&token, 1};
   warm_up.pages = {&page, 1};
-  TG_RETURN_IF_ERROR(loaded->runner_->step({{&warm_up, 1}}));
+  TG_RETURN_IF_ERROR(runner_->step({{&warm_up, 1}}));
 
   EngineOptions engine_options;
   engine_options.max_users = users;
-  TG_ASSIGN(loaded->engine_, Engine::create(*loaded->runner_, engine_options));
-  loaded->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return loaded;
+  TG_ASSIGN(engine_, Engine::create(*runner_, engine_options));
+  return {};
+}
+
+LoadedModel::~LoadedModel() {
+  // In the middle of a step (memory ran out) the others are not where they could hear of an end in
+  // good order; the transport then ends the job.
+  if (std::uncaught_exceptions() > 0) return;
+  if (leads() && runner_ != nullptr) runner_->stop();
+}
+
+Result<int> LoadedModel::serve() {
+  TG_RETURN_IF_ERROR(runner_->serve());
+  return 0;
 }
 
 }  // namespace tg

@@ -67,16 +67,32 @@ RunSummary summarize(const std::string& command, const OpenedModel& model,
 
 class LoadedModel {
  public:
-  // Checks the memory, then reads the weights with a progress bar.
+  // Checks that the memory of this host is enough for all its ranks, then reads the weights with a
+  // progress bar.
   static Result<std::unique_ptr<LoadedModel>> load(const OpenedModel& model,
                                                    const RunSettings& settings,
                                                    const ContextPlan& plan, std::int64_t users);
+  // The same without an engine: for who drives the runner himself.
+  static Result<std::unique_ptr<LoadedModel>> load_runner(const OpenedModel& model,
+                                                          const RunSettings& settings,
+                                                          const ContextPlan& plan);
+  ~LoadedModel();
+
+  // False on the ranks that only run what rank 0's engine says: they serve() and are done then.
+  bool leads() const { return transport_ == nullptr || transport_->rank() == 0; }
+  Result<int> serve();
+
+  // Of the leading rank.
   Engine& engine() { return *engine_; }
+  LlamaRunner& runner() { return *runner_; }
   double load_s() const { return load_s_; }
 
  private:
-  explicit LoadedModel(int threads) : team_(threads) {}
+  explicit LoadedModel(const RunSettings& settings)
+      : transport_(settings.transport), team_(settings.threads) {}
+  Status start_engine(std::int64_t users);
 
+  std::shared_ptr<Transport> transport_;
   ThreadTeam team_;
   std::unique_ptr<LlamaRunner> runner_;
   std::unique_ptr<Engine> engine_;

@@ -99,10 +99,10 @@ Result<T> of_user(const char* key, const std::vector<T>& values, std::int64_t us
 
 }  // namespace
 
-Result<PageParams> parse_page_params(const std::string& text) {
+Result<PageParams> parse_page_params(const std::string& text, const PageParams& otherwise) {
   TG_ASSIGN(const Json json,
             parse_object(text, R"({"page_block_size": 64, "page_max_num_blocks": 2048})"));
-  PageParams params;
+  PageParams params = otherwise;
   for (const auto& [key, value] : json.items()) {
     if (key == "page_block_size") {
       TG_ASSIGN(params.block_size, positive(key, value, 64));
@@ -120,10 +120,10 @@ Result<PageParams> parse_page_params(const std::string& text) {
   return params;
 }
 
-Result<SamplingSpec> parse_sampling_params(const std::string& text) {
+Result<SamplingSpec> parse_sampling_params(const std::string& text, SamplingSpec otherwise) {
   TG_ASSIGN(const Json json,
             parse_object(text, R"({"temperature": 0.7, "top_p": 0.9, "seed": [1, 2]})"));
-  SamplingSpec spec;
+  SamplingSpec spec = std::move(otherwise);
   for (const auto& [key, value] : json.items()) {
     Status status;
     if (key == "temperature") {
@@ -170,6 +170,25 @@ Result<SamplingParams> sampling_for_user(const SamplingSpec& spec, std::int64_t 
   TG_ASSIGN(const std::int64_t log_probs, of_user("log_probs", spec.log_probs, user, users));
   p.top_logprobs = static_cast<std::int32_t>(log_probs);
   return p;
+}
+
+Result<std::vector<SamplingParams>> sampling_for_users(const std::string& json,
+                                                       SamplingSpec otherwise, std::int64_t users,
+                                                       std::optional<std::uint64_t> seed) {
+  SamplingSpec spec = std::move(otherwise);
+  if (!json.empty()) {
+    Result<SamplingSpec> parsed = parse_sampling_params(json, std::move(spec));
+    if (!parsed) return at_place(std::move(parsed).error(), "--sampling-params");
+    spec = std::move(*parsed);
+  }
+  std::vector<SamplingParams> all;
+  for (std::int64_t user = 0; user < users; ++user) {
+    Result<SamplingParams> params = sampling_for_user(spec, user, users);
+    if (!params) return at_place(std::move(params).error(), "--sampling-params");
+    if (seed) params->seed = *seed;
+    all.push_back(std::move(*params));
+  }
+  return all;
 }
 
 Result<std::vector<TokenId>> parse_id_list(const std::string& text) {

@@ -3,11 +3,10 @@
 //   [{"prompt": "Summarise.", "context": "book.txt", "max_length": 2048}, {"prompt": "Hello"}]
 //
 //   prompt      text; may be empty only beside a context
-//   context     optional: an http(s) URL, a file beside the JSON file, or text (see
-//   context_fetch.h) max_length  optional: of the context, in characters (not bytes, not tokens), 1
-//   or more repeat_to   optional, ours: the context is repeated, a blank line between, until it has
-//   so many
-//               characters, before max_length cuts it: long prompts from a small file, offline
+//   context     optional: a URL (http, https), a file beside the JSON file, or text
+//   max_length  optional: of the context, in characters (not bytes or tokens), 1 or more
+//   repeat_to   optional, ours: the context is repeated, a blank line between, until it has so
+//               many characters, before max_length cuts it: long prompts from a small file
 //   null is the same as leaving an optional key out; other keys are ignored with a warning.
 //
 // Who owns: plain values. Thread: the main thread.

@@ -7,18 +7,19 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 
 #include "cli/answer_file.h"
 #include "cli/commands.h"
 #include "cli/demo_cases.h"
+#include "cli/demo_prompts.h"
 #include "cli/number_option.h"
 #include "cli/opened_model.h"
 #include "cli/option_values.h"
 #include "cli/performance.h"
 #include "cli/print.h"
 #include "cli/prompts.h"
+#include "cli/ranks.h"
 #include "cli/run_requests.h"
 
 namespace tg {
@@ -63,63 +64,25 @@ Result<DemoPlan> make_plan(const TextDemoOptions& o, const DemoCase& demo_case) 
     if (!pages) return at_place(std::move(pages).error(), "--page-params");
     plan.pages = *pages;
   }
-  SamplingSpec spec = demo_case.sampling;
-  if (!o.sampling_params.empty()) {
-    Result<SamplingSpec> parsed = parse_sampling_params(o.sampling_params);
-    if (!parsed) return at_place(std::move(parsed).error(), "--sampling-params");
-    spec = std::move(*parsed);
-  }
-  for (std::int64_t user = 0; user < plan.users; ++user) {
-    Result<SamplingParams> params = sampling_for_user(spec, user, plan.users);
-    if (!params) return at_place(std::move(params).error(), "--sampling-params");
-    if (o.seed) params->seed = *o.seed;
-    plan.sampling.push_back(std::move(*params));
-  }
+  TG_ASSIGN(plan.sampling,
+            sampling_for_users(o.sampling_params, demo_case.sampling, plan.users, o.seed));
   return plan;
-}
-
-// Where a case's prompt file is: below the current directory, or beside the program or its
-// installation.
-std::string find_demo_file(const std::string& name) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  if (fs::exists(name, ignored)) return name;
-  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
-  for (const char* up : {"..", "../share/llama-tg", "../../.."}) {
-    const fs::path path = program.parent_path() / up / name;
-    if (fs::exists(path, ignored)) return path.lexically_normal().string();
-  }
-  return name;
 }
 
 // The text and ids of the entries that the run looks at, or of the one given list of ids.
 Result<std::vector<UserRequest>> read_entries(const TextDemoOptions& o, const DemoCase& demo_case,
                                               const DemoPlan& plan, const OpenedModel& model) {
+  DemoPromptsAsk ask;
+  ask.file = o.input_prompts;
+  ask.ids = o.prompt_ids;
+  ask.default_file = demo_case.prompts;
+  ask.users = plan.users;
+  ask.repeats = plan.repeat_batches;
+  ask.instruct = o.instruct != 0;
+  TG_ASSIGN(std::vector<DemoPrompt> prompts, demo_prompts(model, ask));
   std::vector<UserRequest> entries;
-  if (!o.prompt_ids.empty()) {
-    Result<std::vector<TokenId>> ids = parse_id_list(o.prompt_ids);
-    if (!ids) return at_place(std::move(ids).error(), "--prompt-ids");
-    entries.push_back({.prompt = {}, .prompt_ids = std::move(*ids), .sampling = {}});
-    return entries;
-  }
-  if (o.input_prompts && o.input_prompts->empty()) {
-    return error(ErrorCode::kBadArgument, "--input-prompts: an empty name");
-  }
-  const std::string path = o.input_prompts ? *o.input_prompts : find_demo_file(demo_case.prompts);
-  TG_ASSIGN(const std::vector<PromptEntry> file, read_prompt_file(path));
-  const std::size_t count =
-      entries_needed(static_cast<std::size_t>(plan.users),
-                     static_cast<std::size_t>(plan.repeat_batches), file.size());
-  TG_ASSIGN(std::vector<std::string> texts,
-            load_prompts(path, file, count, o.instruct != 0, ContextOptions{}));
-  for (std::string& text : texts) {
-    Result<std::vector<TokenId>> ids = encode_prompt(model, text, o.instruct != 0);
-    if (!ids) {
-      return at_place(std::move(ids).error(),
-                      fmt::format("{}: entry {}", path, entries.size() + 1));
-    }
-    entries.push_back({.prompt = std::move(text), .prompt_ids = std::move(*ids), .sampling = {}});
-  }
+  entries.reserve(prompts.size());
+  for (DemoPrompt& p : prompts) entries.push_back({std::move(p.text), std::move(p.ids), {}});
   return entries;
 }
 
@@ -220,16 +183,21 @@ Result<std::vector<UserAnswer>> run_batch(const TextDemoOptions& o, const DemoPl
   return run_requests(engine, model.tokenizer.get(), users, options);
 }
 
-Result<int> run(const TextDemoOptions& o) {
-  TG_RETURN_IF_ERROR(check_writable(o.output));
+Result<int> run(TextDemoOptions& o) {
+  TG_ASSIGN(RunSettings settings, run_settings(o.model));
+  TG_RETURN_IF_ERROR(join_ranks(o.model, settings));
   TG_ASSIGN(const DemoCase demo_case, find_demo_case(o.demo_case));
   TG_ASSIGN(const DemoPlan plan, make_plan(o, demo_case));
-  TG_ASSIGN(const RunSettings settings, run_settings(o.model));
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
   const ModelConfig& config = model.source->config();
 
-  TG_ASSIGN(const std::vector<UserRequest> entries, read_entries(o, demo_case, plan, model));
+  std::vector<UserRequest> entries;
+  if (settings.leads()) {
+    TG_RETURN_IF_ERROR(check_writable(o.output));
+    TG_ASSIGN(entries, read_entries(o, demo_case, plan, model));
+  }
   ContextAsk ask;
+  ask.domains = settings.mesh.shape.cols;
   ask.users = plan.users;
   ask.max_seq_len = o.max_seq_len;
   ask.default_max_seq_len = demo_case.max_seq_len;
@@ -237,10 +205,11 @@ Result<int> run(const TextDemoOptions& o) {
   ask.block = plan.pages.block_size;
   ask.blocks = plan.pages.max_num_blocks;
   TG_ASSIGN(const ContextPlan context, plan_context(config, ask));
-  TG_RETURN_IF_ERROR(check_requests(plan, entries, config, context));
+  if (settings.leads()) TG_RETURN_IF_ERROR(check_requests(plan, entries, config, context));
 
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
             LoadedModel::load(model, settings, context, plan.users));
+  if (!loaded->leads()) return loaded->serve();
   if (o.stop_at_eos == 0) {
     spdlog::info("--stop-at-eos is off: answers go on after their end and will repeat themselves");
   }

@@ -11,6 +11,7 @@
 #include "cli/opened_model.h"
 #include "cli/option_values.h"
 #include "cli/print.h"
+#include "cli/ranks.h"
 
 namespace tg {
 namespace {
@@ -41,6 +42,7 @@ std::string visible(std::string_view bytes) {
 }
 
 Result<int> run(const TokenizeOptions& o) {
+  TG_RETURN_IF_ERROR(needs_one_process("tokenize"));
   TG_ASSIGN(const std::string path, model_path(o.model));
   TG_ASSIGN(const std::shared_ptr<const Tokenizer> tokenizer, open_tokenizer(path));
   if (!o.decode.empty()) {

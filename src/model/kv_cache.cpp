@@ -11,8 +11,8 @@ std::int64_t kv_bytes_per_position(const ModelConfig& config, ComputeDType dtype
   return config.layers * 2 * config.kv_heads * config.head_dim * element_bytes(dtype);
 }
 
-Result<KvCache> KvCache::allocate(const ModelConfig& config, ComputeDType dtype,
-                                  const KvCapacity& capacity) {
+Result<KvCache> KvCache::allocate(const ModelConfig& config, std::int64_t kv_heads,
+                                  ComputeDType dtype, const KvCapacity& capacity) {
   if (capacity.block <= 0 || capacity.block % kKeyGroup != 0) {
     return error(ErrorCode::kBadArgument, "pages of {} positions: need a multiple of {}",
                  capacity.block, kKeyGroup);
@@ -27,7 +27,7 @@ Result<KvCache> KvCache::allocate(const ModelConfig& config, ComputeDType dtype,
   layer.head_dim = config.head_dim;
   layer.dtype = dtype;
   layer.head_stride = capacity.block * config.head_dim * element_bytes(dtype);
-  layer.page_stride = layer.head_stride * config.kv_heads;
+  layer.page_stride = layer.head_stride * kv_heads;
   const auto bytes = static_cast<std::size_t>(capacity.blocks * layer.page_stride);
   for (std::int64_t i = 0; i < config.layers; ++i) {
     TG_ASSIGN(AlignedBuffer keys, AlignedBuffer::allocate(bytes));

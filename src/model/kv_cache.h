@@ -1,5 +1,6 @@
-// What: the memory of keys and values: per layer a run of pages, each with the slots of all kv
-//   heads. Which page belongs to whom is the engine's matter.
+// What: the memory of keys and values of one KV domain (a column of the mesh): per layer a run of
+//   pages, each with the slots of the kv heads of this process's devices. Which page belongs to
+//   whom is the engine's matter.
 // Who owns: the runner. Thread: layers and heads may be written from different threads.
 #pragma once
 
@@ -14,15 +15,15 @@
 
 namespace tg {
 
-// Bytes that one position takes in all layers.
+// Bytes that one position takes in all layers, with all kv heads.
 std::int64_t kv_bytes_per_position(const ModelConfig& config, ComputeDType dtype);
 
 class KvCache {
  public:
-  // Memory for `blocks` pages; it is taken from the system only when a page is first written.
-  // kBadArgument: a block size that is no multiple of kKeyGroup, or no pages.
-  static Result<KvCache> allocate(const ModelConfig& config, ComputeDType dtype,
-                                  const KvCapacity& capacity);
+  // Memory for `blocks` pages with `kv_heads` heads; it is taken from the system only when a page
+  // is first written. kBadArgument: a block size that is no multiple of kKeyGroup, or no pages.
+  static Result<KvCache> allocate(const ModelConfig& config, std::int64_t kv_heads,
+                                  ComputeDType dtype, const KvCapacity& capacity);
 
   const KvLayer& layer(std::int64_t index) const {
     return layers_[static_cast<std::size_t>(index)];

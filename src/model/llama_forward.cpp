@@ -1,8 +1,9 @@
 #include "model/llama_forward.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <tuple>
+#include <utility>
 
 #include "model/rope.h"
 
@@ -13,288 +14,462 @@ namespace {
 // in which one core handles about this much.
 constexpr std::int64_t kSerialValues = 16 * 1024;
 
-// Rows of a sequence in one attention task: enough to share each load of keys and values, few
-// enough that a prompt of one user keeps every thread busy.
-constexpr std::int64_t kAttentionRows = 32;
-
-// Panels that a matmul piece starts at; kernels take four at once (kernel tables' panels_for).
-constexpr std::int64_t kPanelsAtOnce = 4;
-
 std::int64_t bytes_of(ComputeDType dtype) { return dtype == ComputeDType::kBf16 ? 2 : 4; }
-
-std::int64_t qkv_columns(const ModelConfig& c) { return (c.heads + 2 * c.kv_heads) * c.head_dim; }
 
 }  // namespace
 
-std::int64_t LlamaForward::activation_bytes(const ModelConfig& c, const Options& options,
+// Widths of the activations on a process, and how many tokens each holds.
+struct LlamaForward::Sizes {
+  std::int64_t dim = 0;
+  std::int64_t cols = 0;
+  std::int64_t qkv = 0;
+  std::int64_t attended = 0;
+  std::int64_t ffn = 0;
+  std::int64_t vocab = 0;
+  std::int64_t half_head = 0;
+  std::int64_t summands = 0;  // floats
+
+  Sizes(const ModelConfig& c, const ShardPlan& plan, const DeviceBlock& block,
+        std::int64_t tokens) {
+    const MeshShape& mesh = plan.mesh();
+    dim = c.dim;
+    cols = mesh.cols;
+    qkv = block.rows() * plan.qkv_width();
+    attended = block.rows() * plan.heads() * c.head_dim;
+    ffn = block.rows() * plan.ffn_dim();
+    vocab = plan.padded_vocab();
+    half_head = c.head_dim / 2;
+    if (mesh.cols > 1) {
+      const std::int64_t head = block.rows() * plan.vocab_stride();
+      summands = block.cols() * std::max({tokens * qkv, 2 * tokens * ffn, kHeadRows * head});
+    }
+    if (mesh.rows > 1) summands = std::max(summands, block.rows() * tokens * dim);
+  }
+
+  // Bytes of each buffer, in the order of buffers_.
+  std::array<std::int64_t, 11> bytes(std::int64_t tokens, std::int64_t element) const {
+    return {tokens * dim * 4,
+            tokens * cols * 4,
+            tokens * dim * element,
+            tokens * qkv * 4,
+            tokens * attended * element,
+            tokens * ffn * 4,
+            tokens * ffn * 4,
+            tokens * ffn * element,
+            kHeadRows * dim * 4,
+            kHeadRows * vocab * 4,
+            summands * 4};
+  }
+};
+
+std::int64_t LlamaForward::activation_bytes(const ModelConfig& c, const ShardPlan& plan,
+                                            const DeviceBlock& block, const Options& options,
                                             int threads) {
-  const std::int64_t element = bytes_of(options.dtype);
-  const std::int64_t per_row = c.dim * (4 + element) + qkv_columns(c) * 4 +
-                               c.heads * c.head_dim * element + c.ffn_dim * (8 + element) +
-                               c.head_dim * 4;
-  return options.max_rows * per_row + kHeadRows * (c.dim * element + c.vocab * 4) +
-         threads * 4 * attention_scratch_floats(kAttentionRows, c.heads / c.kv_heads, c.head_dim);
+  const Sizes sizes(c, plan, block, options.max_rows);
+  std::int64_t total =
+      2 * options.max_rows * sizes.half_head * 4 +
+      threads * 4 * attention_scratch_floats(kAttentionRows, c.heads / c.kv_heads, c.head_dim);
+  for (const std::int64_t bytes : sizes.bytes(options.max_rows, bytes_of(options.dtype))) {
+    total += bytes;
+  }
+  return total;
 }
 
-Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, const KvCache& kv,
-                                          ThreadTeam& team, const Options& options) {
+Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span<const KvCache> kv,
+                                          Mesh& mesh, const Options& options) {
   const ModelConfig& c = weights.config;
-  const std::int64_t element = bytes_of(options.dtype);
+  const ComputeDType element = options.dtype;
   LlamaForward f;
   f.weights_ = &weights;
-  f.kv_ = &kv;
-  f.team_ = &team;
+  f.kv_ = kv;
+  f.mesh_ = &mesh;
   f.options_ = options;
+  f.products_ = MeshProducts(*options.kernels, element, mesh);
+  f.rows_ = RowPlan(mesh.shape().cols, mesh.block().cols(), mesh.block(),
+                    mesh.block().rows() * weights.plan.kv_heads());
   f.frequencies_ = rope_frequencies(c);
+
+  const Sizes sizes(c, weights.plan, mesh.block(), options.max_rows);
+  const auto bytes = sizes.bytes(options.max_rows, bytes_of(element));
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    TG_ASSIGN(f.buffers_[i], AlignedBuffer::allocate(static_cast<std::size_t>(bytes[i])));
+  }
+  std::size_t next = 0;
+  const auto make = [&](const char* name, ComputeDType dtype, std::int64_t width, Placement rows,
+                        Placement cols) {
+    MeshTensor t;
+    t.name = name;
+    t.data = f.buffers_[next++].data();
+    t.dtype = dtype;
+    t.width = width;
+    t.rows = rows;
+    t.cols = cols;
+    return t;
+  };
+  constexpr ComputeDType kF32 = ComputeDType::kF32;
+  f.residual_ = make("residual", kF32, sizes.dim, kReplicate, kShardFeatures);
+  f.statistics_ = make("statistics", kF32, sizes.cols, kReplicate, kShardFeatures);
+  f.normed_ = make("normed", element, sizes.dim, kReplicate, kShardFeatures);
+  f.qkv_ = make("qkv", kF32, sizes.qkv, kShardFeatures, kReplicate);
+  f.attended_ = make("attended", element, sizes.attended, kShardFeatures, kShardTokens);
+  f.gate_ = make("gate", kF32, sizes.ffn, kShardFeatures, kShardFeatures);
+  f.up_ = make("up", kF32, sizes.ffn, kShardFeatures, kShardFeatures);
+  f.activated_ = make("activated", element, sizes.ffn, kShardFeatures, kShardFeatures);
+  f.chosen_ = make("chosen", kF32, sizes.dim, kReplicate, kShardFeatures);
+  f.logits_ = make("logits", kF32, sizes.vocab, kShardFeatures, kReplicate);
+  f.summands_ = make("summands", kF32, 0, kReplicate, kReplicate);
+
+  const auto take = [](AlignedBuffer& buffer, std::int64_t size) -> Status {
+    TG_ASSIGN(buffer, AlignedBuffer::allocate(static_cast<std::size_t>(size)));
+    return {};
+  };
+  TG_RETURN_IF_ERROR(take(f.cos_, options.max_rows * sizes.half_head * 4));
+  TG_RETURN_IF_ERROR(take(f.sin_, options.max_rows * sizes.half_head * 4));
+  if (mesh.block().rows() < mesh.shape().rows) {
+    const std::int64_t ids = mesh.block().rows() * weights.plan.vocab_stride();
+    TG_RETURN_IF_ERROR(take(f.mine_logits_, kHeadRows * ids * 4));
+  }
   // A line more per thread, so that no two share one.
   f.scratch_floats_ =
       attention_scratch_floats(kAttentionRows, c.heads / c.kv_heads, c.head_dim) / 16 * 16 + 16;
-  const auto take = [](AlignedBuffer& buffer, std::int64_t bytes) -> Status {
-    TG_ASSIGN(buffer, AlignedBuffer::allocate(static_cast<std::size_t>(bytes)));
-    return {};
-  };
-  const std::int64_t rows = options.max_rows;
-  TG_RETURN_IF_ERROR(take(f.residual_, rows * c.dim * 4));
-  TG_RETURN_IF_ERROR(take(f.normed_, rows * c.dim * element));
-  TG_RETURN_IF_ERROR(take(f.qkv_, rows * qkv_columns(c) * 4));
-  TG_RETURN_IF_ERROR(take(f.attended_, rows * c.heads * c.head_dim * element));
-  TG_RETURN_IF_ERROR(take(f.gate_, rows * c.ffn_dim * 4));
-  TG_RETURN_IF_ERROR(take(f.up_, rows * c.ffn_dim * 4));
-  TG_RETURN_IF_ERROR(take(f.activated_, rows * c.ffn_dim * element));
-  TG_RETURN_IF_ERROR(take(f.cos_, rows * c.head_dim / 2 * 4));
-  TG_RETURN_IF_ERROR(take(f.sin_, rows * c.head_dim / 2 * 4));
-  TG_RETURN_IF_ERROR(take(f.chosen_, kHeadRows * c.dim * element));
-  TG_RETURN_IF_ERROR(take(f.logits_, kHeadRows * c.vocab * 4));
-  TG_RETURN_IF_ERROR(take(f.attention_scratch_, team.size() * f.scratch_floats_ * 4));
+  TG_RETURN_IF_ERROR(take(f.attention_scratch_, mesh.team().size() * f.scratch_floats_ * 4));
   return f;
 }
 
 void LlamaForward::run(const StepBatch& batch, const HiddenProbe& probe) {
-  const ModelConfig& c = weights_->config;
-  place_rows(batch);
-  auto* x = residual_.as<float>();
-  const auto show = [&](std::int64_t stage, const float* rows) {
-    if (probe) probe(stage, {rows, static_cast<std::size_t>(rows_ * c.dim)});
-  };
-
-  for_rows(rows_, c.dim, [&](std::int64_t row) {
-    const std::int64_t s = sequence_of_row_[static_cast<std::size_t>(row)];
-    const StepSequence& sequence = sequences_[static_cast<std::size_t>(s)];
-    const std::int64_t i = row - first_rows_[static_cast<std::size_t>(s)];
-    options_.kernels->embedding(weights_->embedding.view(),
-                                sequence.tokens[static_cast<std::size_t>(i)], x + row * c.dim);
-    const std::int64_t half = c.head_dim / 2;
-    rope_angles(frequencies_, sequence.first_position + i,
-                {cos_.as<float>() + row * half, static_cast<std::size_t>(half)},
-                {sin_.as<float>() + row * half, static_cast<std::size_t>(half)});
-  });
-  show(0, x);
-  for (std::int64_t i = 0; i < c.layers; ++i) {
+  rows_.make(batch.sequences);
+  TG_CHECK(rows_.size() <= options_.max_rows);
+  set_tokens(rows_.size());
+  embed();
+  mark("EMBED", "look-up");
+  show(probe, 0);
+  for (std::int64_t i = 0; i < weights_->config.layers; ++i) {
     layer(i);
-    show(i + 1, x);
+    show(probe, i + 1);
   }
-  if (probe) {
-    std::vector<float> normed(static_cast<std::size_t>(rows_ * c.dim));
-    for (std::int64_t row = 0; row < rows_; ++row) {
-      options_.kernels->rms_norm(x + row * c.dim, weights_->norm.data(),
-                                 static_cast<float>(c.norm_eps), c.dim, ComputeDType::kF32,
-                                 normed.data() + row * c.dim);
-    }
-    show(c.layers + 1, normed.data());
+  show(probe, weights_->config.layers + 1);
+}
+
+void LlamaForward::set_tokens(std::int64_t tokens) {
+  for (MeshTensor* t :
+       {&residual_, &statistics_, &normed_, &qkv_, &attended_, &gate_, &up_, &activated_}) {
+    t->tokens = tokens;
   }
 }
 
-// Lists the rows and the attention work, which is the same in every layer.
-void LlamaForward::place_rows(const StepBatch& batch) {
-  sequences_ = batch.sequences;
-  first_rows_.clear();
-  sequence_of_row_.clear();
-  attention_tasks_.clear();
-  rows_ = 0;
-  for (std::size_t s = 0; s < sequences_.size(); ++s) {
-    const auto count = static_cast<std::int64_t>(sequences_[s].tokens.size());
-    first_rows_.push_back(rows_);
-    sequence_of_row_.insert(sequence_of_row_.end(), static_cast<std::size_t>(count),
-                            static_cast<std::int64_t>(s));
-    for (std::int64_t row = 0; row < count; row += kAttentionRows) {
-      for (std::int64_t head = 0; head < weights_->config.kv_heads; ++head) {
-        attention_tasks_.push_back(
-            {static_cast<std::int64_t>(s), head, row, std::min(kAttentionRows, count - row)});
-      }
+// Each column of the mesh looks up its part of the hidden values.
+void LlamaForward::embed() {
+  const std::int64_t half = weights_->config.head_dim / 2;
+  const std::int64_t part = weights_->plan.dim();
+  for_rows(residual_.tokens, weights_->config.dim, [&](std::int64_t i) {
+    const PlannedRow& row = rows_.row(i);
+    for (std::size_t col = 0; col < weights_->embedding.size(); ++col) {
+      const std::int64_t first = part * (mesh_->block().col_begin + static_cast<std::int64_t>(col));
+      options_.kernels->embedding(weights_->embedding[col].view(), row.token,
+                                  residual_.f32(i, first));
     }
-    rows_ += count;
-  }
-  TG_CHECK(rows_ <= options_.max_rows);
-  // Long work first, so that the threads end together; equals in a fixed order.
-  const auto cost = [this](const AttentionTask& t) {
-    return t.rows *
-           (sequences_[static_cast<std::size_t>(t.sequence)].first_position + t.first_row + t.rows);
-  };
-  std::sort(attention_tasks_.begin(), attention_tasks_.end(),
-            [&](const AttentionTask& a, const AttentionTask& b) {
-              return std::tuple(-cost(a), a.sequence, a.first_row, a.kv_head) <
-                     std::tuple(-cost(b), b.sequence, b.first_row, b.kv_head);
-            });
+    rope_angles(frequencies_, row.position,
+                {cos_.as<float>() + i * half, static_cast<std::size_t>(half)},
+                {sin_.as<float>() + i * half, static_cast<std::size_t>(half)});
+  });
 }
 
 void LlamaForward::layer(std::int64_t index) {
-  const ModelConfig& c = weights_->config;
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(index)];
-  const KvLayer& kv = kv_->layer(index);
-  auto* x = residual_.as<float>();
+  mesh_->set_layer(index);
 
-  rms_norm(x, w.attention_norm, rows_, normed_.data());
-  matmul(normed_.data(), c.dim, rows_, w.wqkv.view(), qkv_.as<float>(), false);
-  rope_and_store(kv);
-  attention(kv);
-  matmul(attended_.data(), c.heads * c.head_dim, rows_, w.wo.view(), x, true);
+  rms_norm(residual_, w.attention_norm, normed_);
+  project(normed_, w.wqkv, Axis::kCols, Use::kQkv, qkv_, false);
+  rope_and_store(index);
+  mark("SDPA", "rope and K/V");
+  attention(index);
+  mark("SDPA", "attention");
+  mesh_->all_gather(attended_, Axis::kCols, Use::kSdpa);
+  mark("SDPA", "all-gather");
+  project(attended_, w.wo, Axis::kRows, Use::kWo, residual_, true);
 
-  rms_norm(x, w.ffn_norm, rows_, normed_.data());
+  rms_norm(residual_, w.ffn_norm, normed_);
   gated_feed_forward(w);
-  matmul(activated_.data(), c.ffn_dim, rows_, w.w2.view(), x, true);
+  project(activated_, w.w2, Axis::kRows, Use::kFf2, residual_, true);
 }
 
-std::span<float> LlamaForward::head(std::span<const std::int64_t> rows) {
+void LlamaForward::head(std::span<const std::int64_t> rows) {
   const ModelConfig& c = weights_->config;
   const auto count = static_cast<std::int64_t>(rows.size());
   TG_CHECK(count <= kHeadRows);
+  mesh_->set_layer(-1);
+  chosen_.tokens = count;
   for (std::int64_t i = 0; i < count; ++i) {
-    options_.kernels->rms_norm(residual_.as<float>() + rows[static_cast<std::size_t>(i)] * c.dim,
-                               weights_->norm.data(), static_cast<float>(c.norm_eps), c.dim,
-                               options_.dtype, element(chosen_, i * c.dim));
+    const float* row = residual_.f32(rows_.place_of(rows[static_cast<std::size_t>(i)]), 0);
+    std::copy_n(row, c.dim, chosen_.f32(i, 0));
   }
-  matmul(chosen_.data(), c.dim, count, weights_->lm_head(), logits_.as<float>(), false);
-  return {logits_.as<float>(), static_cast<std::size_t>(count * c.vocab)};
-}
+  normed_.tokens = count;
+  statistics_.tokens = count;
+  logits_.tokens = count;
+  rms_norm(chosen_, weights_->norm, normed_);
 
-void LlamaForward::rms_norm(const float* x, std::span<const float> weight, std::int64_t rows,
-                            void* out) {
-  const auto dim = static_cast<std::int64_t>(weight.size());
-  const auto eps = static_cast<float>(weights_->config.norm_eps);
-  const std::int64_t stride = dim * bytes_of(options_.dtype);
-  for_rows(rows, dim, [&](std::int64_t row) {
-    options_.kernels->rms_norm(x + row * dim, weight.data(), eps, dim, options_.dtype,
-                               static_cast<std::byte*>(out) + row * stride);
-  });
-}
-
-// y [rows, w.n] = x [rows, columns] w^T, or += with `add`.
-void LlamaForward::matmul(const void* x, std::int64_t columns, std::int64_t rows, PackedView w,
-                          float* y, bool add) {
-  TG_CHECK(columns == w.k);
-  const MatmulArgs args{.x = x, .ldx = columns, .m = rows, .w = w, .y = y, .ldy = w.n, .add = add};
-  team_->for_pieces(w.panels(), panel_grain(w.panels()),
-                    [&](std::int64_t begin, std::int64_t end) { matmul_piece(args, begin, end); });
-}
-
-void LlamaForward::matmul_piece(const MatmulArgs& args, std::int64_t panel_begin,
-                                std::int64_t panel_end) {
-  if (options_.dtype == ComputeDType::kBf16) {
-    options_.kernels->matmul_bf16(args, panel_begin, panel_end);
+  std::vector<PackedView> head;
+  const DeviceBlock& block = mesh_->block();
+  for (std::int64_t row = block.row_begin; row < block.row_end; ++row) {
+    for (std::int64_t col = block.col_begin; col < block.col_end; ++col) {
+      head.push_back(weights_->lm_head(row, col));
+    }
+  }
+  mine_ = logits_;
+  mine_.rows = kShardFeatures;
+  mine_.cols = kReplicate;
+  mine_.width = block.rows() * shard_ids();
+  if (mine_.width < logits_.width) mine_.data = mine_logits_.data();
+  if (mesh_->length(Axis::kCols) == 1) {
+    products_.run(MeshProducts::of_devices(*mesh_, normed_, head, Axis::kCols, mine_, false));
+    mark("SAMPLING", "LM head");
   } else {
-    options_.kernels->matmul_f32(args, panel_begin, panel_end);
+    MeshTensor partial = summands_of(mine_, Axis::kCols);
+    products_.run(MeshProducts::of_devices(*mesh_, normed_, head, Axis::kCols, partial, false));
+    mark("SAMPLING", "LM head");
+    mesh_->all_reduce(partial, Axis::kCols, Use::kSampling, mine_);
+    mark("SAMPLING", "all-reduce");
   }
 }
 
-// Turns the q and k heads of each row by its position and puts k and v into its page.
-void LlamaForward::rope_and_store(const KvLayer& kv) {
+std::span<float> LlamaForward::shard_logits(std::int64_t i, std::int64_t shard) {
+  const std::int64_t first = shard * shard_ids();
+  const std::int64_t ids = std::clamp<std::int64_t>(weights_->config.vocab - first, 0, shard_ids());
+  return {mine_.f32(i, first - mesh_->block().row_begin * shard_ids()),
+          static_cast<std::size_t>(ids)};
+}
+
+std::span<float> LlamaForward::whole_logits(std::span<const std::int64_t> picked) {
+  const std::int64_t own = mesh_->block().row_begin * shard_ids();
+  logits_.tokens = static_cast<std::int64_t>(picked.size());
+  for (std::int64_t i = 0; i < logits_.tokens; ++i) {
+    // Picked rows only move down, onto rows that were moved or are not picked.
+    const float* from = mine_.f32(picked[static_cast<std::size_t>(i)], 0);
+    float* to = logits_.f32(i, own);
+    if (from != to) std::copy_n(from, mine_.width, to);
+  }
+  logits_.rows = kShardFeatures;
+  logits_.cols = kReplicate;
+  mesh_->all_gather(logits_, Axis::kRows, Use::kSampling);
+  mark("SAMPLING", "all-gather");
+  return {logits_.f32(0, 0), static_cast<std::size_t>(logits_.tokens * logits_.width)};
+}
+
+// Of rows that lie over several devices, each gives its part of the sum of squares.
+void LlamaForward::rms_norm(MeshTensor& x, std::span<const float> weight, MeshTensor& out) {
   const ModelConfig& c = weights_->config;
+  const KernelTable& kernels = *options_.kernels;
+  const auto eps = static_cast<float>(c.norm_eps);
+  expect_placement(x, kReplicate, kShardFeatures);
+  if (mesh_->length(Axis::kCols) == 1) {
+    for_rows(x.tokens, c.dim, [&](std::int64_t i) {
+      kernels.rms_norm(x.f32(i, 0), weight.data(), eps, c.dim, out.dtype, out.at(i, 0));
+    });
+    mark("LAYERNORM", "norm");
+    return;
+  }
+  const DeviceBlock& block = mesh_->block();
+  const std::int64_t part = weights_->plan.dim();
+  for_rows(x.tokens, c.dim, [&](std::int64_t i) {
+    for (std::int64_t col = block.col_begin; col < block.col_end; ++col) {
+      *statistics_.f32(i, col) = kernels.sum_of_squares(x.f32(i, col * part), part);
+    }
+  });
+  statistics_.cols = kShardFeatures;
+  mark("LAYERNORM", "norm");
+  mesh_->all_gather(statistics_, Axis::kCols, Use::kLayerNorm);
+  mark("LAYERNORM", "all-gather");
+  for_rows(x.tokens, c.dim, [&](std::int64_t i) {
+    double sum = 0.0;
+    for (std::int64_t col = 0; col < mesh_->shape().cols; ++col) {
+      sum += static_cast<double>(*statistics_.f32(i, col));
+    }
+    const double mean = sum / static_cast<double>(c.dim);
+    const auto factor = static_cast<float>(1.0 / std::sqrt(mean + c.norm_eps));
+    const std::int64_t first = block.col_begin * part;
+    kernels.scale(x.f32(i, first), weight.data() + first, factor, block.cols() * part, out.dtype,
+                  out.at(i, first));
+  });
+  mark("LAYERNORM", "norm");
+}
+
+// A tensor like `t` with a summand for each device along the axis, in the memory for them.
+MeshTensor LlamaForward::summands_of(const MeshTensor& t, Axis axis) const {
+  MeshTensor partial = t;
+  partial.name = "summands";
+  partial.data = summands_.data;
+  partial.slice = t.tokens * t.width;
+  partial.place(axis, kPartial);
+  return partial;
+}
+
+// y = x w^T, or += with `add`: the devices along `reduced` each have a summand of it.
+void LlamaForward::project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use,
+                           MeshTensor& y, bool add) {
+  const std::vector<PackedView> views = MeshProducts::views(w);
+  if (mesh_->length(reduced) == 1) {
+    products_.run(MeshProducts::of_devices(*mesh_, x, views, reduced, y, add));
+    mark(name(use), "product");
+    return;
+  }
+  const MeshTensor partial = summands_of(y, reduced);
+  products_.run(MeshProducts::of_devices(*mesh_, x, views, reduced, partial, false));
+  mark(name(use), "product");
+  mesh_->all_reduce(partial, reduced, use, y, add);
+  mark(name(use), "all-reduce");
+}
+
+// Turns the q and k heads of each row by its position; k and v go into the pages of the column that
+// keeps the sequence, if that is here.
+void LlamaForward::rope_and_store(std::int64_t layer) {
+  const ModelConfig& c = weights_->config;
+  const ShardPlan& plan = weights_->plan;
+  const DeviceBlock& block = mesh_->block();
   const std::int64_t half = c.head_dim / 2;
-  for_rows(rows_, qkv_columns(c), [&](std::int64_t row) {
-    const std::int64_t s = sequence_of_row_[static_cast<std::size_t>(row)];
-    const StepSequence& sequence = sequences_[static_cast<std::size_t>(s)];
-    const std::int64_t position =
-        sequence.first_position + row - first_rows_[static_cast<std::size_t>(s)];
-    float* q = qkv_.as<float>() + row * qkv_columns(c);
-    float* k = q + c.heads * c.head_dim;
-    const float* v = k + c.kv_heads * c.head_dim;
-    options_.kernels->rope(q, c.heads + c.kv_heads, c.head_dim, cos_.as<float>() + row * half,
-                           sin_.as<float>() + row * half);
-    const PageId page = sequence.pages[static_cast<std::size_t>(position / kv.block)];
-    for (std::int64_t head = 0; head < c.kv_heads; ++head) {
-      options_.kernels->store_kv(kv, page, head, position % kv.block, k + head * c.head_dim,
-                                 v + head * c.head_dim);
+  expect_placement(qkv_, kShardFeatures, kReplicate);
+  for_rows(qkv_.tokens, qkv_.width, [&](std::int64_t i) {
+    const PlannedRow& row = rows_.row(i);
+    const StepSequence& sequence = rows_.sequences()[static_cast<std::size_t>(row.sequence)];
+    const std::int64_t slot = sequence.kv_domain - block.col_begin;
+    const bool keeps = slot >= 0 && slot < block.cols();
+    for (std::int64_t device = 0; device < block.rows(); ++device) {
+      float* q = qkv_.f32(i, device * plan.qkv_width());
+      float* k = q + plan.heads() * c.head_dim;
+      const float* v = k + plan.kv_heads() * c.head_dim;
+      options_.kernels->rope(q, plan.heads() + plan.kv_heads(), c.head_dim,
+                             cos_.as<float>() + i * half, sin_.as<float>() + i * half);
+      if (!keeps) continue;
+      const KvLayer& kv = kv_[static_cast<std::size_t>(slot)].layer(layer);
+      const PageId page = sequence.pages[static_cast<std::size_t>(row.position / kv.block)];
+      for (std::int64_t head = 0; head < plan.kv_heads(); ++head) {
+        options_.kernels->store_kv(kv, page, device * plan.kv_heads() + head,
+                                   row.position % kv.block, k + head * c.head_dim,
+                                   v + head * c.head_dim);
+      }
     }
   });
 }
 
-// Needs all keys and values of the step in their pages.
-void LlamaForward::attention(const KvLayer& kv) {
+// Needs all keys and values of the step in their pages. Each column attends for its rows.
+void LlamaForward::attention(std::int64_t layer) {
   const ModelConfig& c = weights_->config;
+  const ShardPlan& plan = weights_->plan;
   const std::int64_t group = c.heads / c.kv_heads;
-  const std::int64_t out_columns = c.heads * c.head_dim;
-  team_->for_pieces_by_member(
-      static_cast<std::int64_t>(attention_tasks_.size()), 1,
+  const std::span<const AttentionTask> tasks = rows_.attention_tasks();
+  mesh_->team().for_pieces_by_member(
+      static_cast<std::int64_t>(tasks.size()), 1,
       [&](int member, std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
-          const AttentionTask& task = attention_tasks_[static_cast<std::size_t>(i)];
-          const StepSequence& sequence = sequences_[static_cast<std::size_t>(task.sequence)];
-          const std::int64_t row =
-              first_rows_[static_cast<std::size_t>(task.sequence)] + task.first_row;
-          const std::int64_t head_column = task.kv_head * group * c.head_dim;
+          const AttentionTask& task = tasks[static_cast<std::size_t>(i)];
+          const StepSequence& sequence = rows_.sequences()[static_cast<std::size_t>(task.sequence)];
+          const auto slot = static_cast<std::size_t>(sequence.kv_domain - mesh_->block().col_begin);
+          const std::int64_t device = task.kv_head / plan.kv_heads();
+          const std::int64_t head = task.kv_head % plan.kv_heads() * group * c.head_dim;
           AttentionArgs args;
-          args.q = qkv_.as<float>() + row * qkv_columns(c) + head_column;
-          args.q_stride = qkv_columns(c);
+          args.q = qkv_.f32(task.first_row, device * plan.qkv_width() + head);
+          args.q_stride = qkv_.width;
           args.rows = task.rows;
           args.group = group;
-          args.first_position = sequence.first_position + task.first_row;
-          args.kv = kv;
+          args.first_position = rows_.row(task.first_row).position;
+          args.kv = kv_[slot].layer(layer);
           args.kv_head = task.kv_head;
           args.pages = sequence.pages.data();
           args.scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
-          args.out = element(attended_, row * out_columns + head_column);
-          args.out_stride = out_columns;
+          args.out = attended_.at(task.first_row, device * plan.heads() * c.head_dim + head);
+          args.out_stride = attended_.width;
           args.scratch = attention_scratch_.as<float>() + member * scratch_floats_;
           options_.kernels->attention(args);
         }
       });
+  attended_.cols = kShardTokens;
+  attended_.token_cuts = rows_.column_cuts();
 }
 
-// activated = silu(normed w1^T) * (normed w3^T): a thread does both products of its panels and at
-// once the rest of these columns.
+// activated = silu(normed w1^T) * (normed w3^T), on every column of the mesh.
 void LlamaForward::gated_feed_forward(const LayerWeights& w) {
-  const ModelConfig& c = weights_->config;
-  MatmulArgs gate{.x = normed_.data(), .ldx = c.dim, .m = rows_, .w = w.w1.view()};
-  gate.y = gate_.as<float>();
-  gate.ldy = c.ffn_dim;
-  MatmulArgs up = gate;
-  up.w = w.w3.view();
-  up.y = up_.as<float>();
-  const std::int64_t panels = gate.w.panels();
-  team_->for_pieces(panels, panel_grain(panels), [&](std::int64_t begin, std::int64_t end) {
-    matmul_piece(gate, begin, end);
-    matmul_piece(up, begin, end);
-    const std::int64_t column = begin * kPanelWidth;
-    const std::int64_t columns = std::min(end * kPanelWidth, c.ffn_dim) - column;
-    for (std::int64_t row = 0; row < rows_; ++row) {
-      const std::int64_t at = row * c.ffn_dim + column;
-      options_.kernels->swiglu(gate.y + at, up.y + at, columns, options_.dtype,
-                               element(activated_, at));
+  const auto gate_of = MeshProducts::views(w.w1);
+  const auto up_of = MeshProducts::views(w.w3);
+  if (mesh_->length(Axis::kCols) == 1) {
+    // A thread does both products of its panels and at once the rest of these columns.
+    gate_.cols = up_.cols = kReplicate;
+    const auto gate = MeshProducts::of_devices(*mesh_, normed_, gate_of, Axis::kCols, gate_, false);
+    const auto up = MeshProducts::of_devices(*mesh_, normed_, up_of, Axis::kCols, up_, false);
+    const std::int64_t width = weights_->plan.ffn_dim();
+    products_.for_panels(mesh_->block().devices(), gate[0].w.panels(),
+                         [&](std::int64_t device, std::int64_t first, std::int64_t last) {
+                           const auto d = static_cast<std::size_t>(device);
+                           products_.run_panels(gate[d], first, last);
+                           products_.run_panels(up[d], first, last);
+                           const std::int64_t begin = device * width + first * kPanelWidth;
+                           const std::int64_t end =
+                               device * width + std::min(last * kPanelWidth, width);
+                           for (std::int64_t i = 0; i < normed_.tokens; ++i)
+                             swiglu(gate_, up_, i, begin, end);
+                         });
+    activated_.cols = kReplicate;
+    mark("FF1+FF3", "product, SwiGLU");
+    return;
+  }
+  MeshTensor gate = summands_of(gate_, Axis::kCols);
+  MeshTensor up = summands_of(up_, Axis::kCols);
+  up.data = gate.data + mesh_->block().cols() * gate.slice * 4;
+  auto products = MeshProducts::of_devices(*mesh_, normed_, gate_of, Axis::kCols, gate, false);
+  const auto more = MeshProducts::of_devices(*mesh_, normed_, up_of, Axis::kCols, up, false);
+  products.insert(products.end(), more.begin(), more.end());
+  products_.run(products);
+  mark("FF1+FF3", "product");
+  mesh_->reduce_scatter(gate, Axis::kCols, Use::kFf1, gate_);
+  mark("FF1", "reduce-scatter");
+  mesh_->reduce_scatter(up, Axis::kCols, Use::kFf3, up_);
+  mark("FF3", "reduce-scatter");
+  const DeviceBlock& block = mesh_->block();
+  const std::int64_t width = weights_->plan.ffn_dim();
+  const std::int64_t cols = mesh_->shape().cols;
+  for_rows(gate_.tokens, gate_.width, [&](std::int64_t i) {
+    for (std::int64_t row = 0; row < block.rows(); ++row) {
+      swiglu(gate_, up_, i, row * width + width * block.col_begin / cols,
+             row * width + width * block.col_end / cols);
     }
   });
+  mark("FF1+FF3", "SwiGLU");
+  activated_.cols = kShardFeatures;
+  mesh_->all_gather(activated_, Axis::kCols, Use::kFf3);
+  mark("FF3", "all-gather");
+}
+
+void LlamaForward::swiglu(const MeshTensor& gate, const MeshTensor& up, std::int64_t token,
+                          std::int64_t begin, std::int64_t end) {
+  options_.kernels->swiglu(gate.f32(token, begin), up.f32(token, begin), end - begin,
+                           activated_.dtype, activated_.at(token, begin));
+}
+
+void LlamaForward::show(const HiddenProbe& probe, std::int64_t stage) {
+  if (!probe) return;
+  const ModelConfig& c = weights_->config;
+  std::vector<float> rows(static_cast<std::size_t>(rows_.size() * c.dim));
+  for (std::int64_t i = 0; i < rows_.size(); ++i) {
+    const float* row = residual_.f32(rows_.place_of(i), 0);
+    float* to = rows.data() + i * c.dim;
+    if (stage <= c.layers) {
+      std::copy_n(row, c.dim, to);
+    } else {
+      options_.kernels->rms_norm(row, weights_->norm.data(), static_cast<float>(c.norm_eps), c.dim,
+                                 ComputeDType::kF32, to);
+    }
+  }
+  probe(stage, rows);
 }
 
 // f(row) for every row, on the team if that is worth waking it.
 template <typename F>
 void LlamaForward::for_rows(std::int64_t rows, std::int64_t values_per_row, const F& f) {
-  const std::int64_t threads = team_->size();
+  const std::int64_t threads = mesh_->team().size();
   const bool alone = rows * values_per_row <= kSerialValues;
   const std::int64_t grain =
       alone ? std::max<std::int64_t>(rows, 1) : (rows + 4 * threads - 1) / (4 * threads);
-  team_->for_pieces(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+  mesh_->team().for_pieces(rows, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) f(row);
   });
-}
-
-// Pieces small enough that a thread whose core is taken away for a moment does not hold up the
-// others for long, large enough that each is a long run of memory.
-std::int64_t LlamaForward::panel_grain(std::int64_t panels) const {
-  const std::int64_t grain = panels / (8 * team_->size());
-  return std::max(kPanelsAtOnce, grain / kPanelsAtOnce * kPanelsAtOnce);
-}
-
-std::byte* LlamaForward::element(AlignedBuffer& buffer, std::int64_t index) const {
-  return buffer.data() + index * bytes_of(options_.dtype);
 }
 
 }  // namespace tg

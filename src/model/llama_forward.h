@@ -1,9 +1,9 @@
-// What: the layers of a Llama model over the rows of one step, on the thread team: from token ids
-// to
-//   the residual stream, and from chosen rows of it to logits. Reads like the paper; which thread
-//   does what is in the .cpp.
-// Who owns: the runner. It owns the activations; weights, KV cache and team are borrowed.
-// Thread: one caller at a time; it works on all members of the team.
+// What: the layers of a Llama model over the rows of one step, on the devices of this process: from
+//   token ids to the residual stream, and from chosen rows of it to logits. Reads like the paper,
+//   with the collectives where a mesh needs them; how products are spread over devices and threads
+//   is in mesh_products.h, which rows are where in row_plan.h.
+// Who owns: the runner. It owns the activations; weights, KV caches and mesh are borrowed.
+// Thread: one caller at a time; it works on all members of the mesh's team.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,20 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/thread_team.h"
 #include "kernels/kernel_table.h"
+#include "mesh/mesh.h"
 #include "model/kv_cache.h"
 #include "model/llama_weights.h"
+#include "model/mesh_products.h"
 #include "model/model_runner.h"
+#include "model/op_times.h"
+#include "model/row_plan.h"
 
 namespace tg {
 
-// Called with [rows, dim] f32: stage 0 is the embedding, stage i + 1 the residual stream after
-// layer i, and the last (layers + 1) what the final norm makes of it. For tests and tools.
+// Called with [rows, dim] f32 in the order of the batch: stage 0 is the embedding, stage i + 1 the
+// residual stream after layer i, and the last (layers + 1) what the final norm makes of it. For
+// tests and tools, on a process that owns all columns.
 using HiddenProbe = std::function<void(std::int64_t stage, std::span<const float> rows)>;
 
 class LlamaForward {
@@ -32,11 +36,13 @@ class LlamaForward {
     std::int64_t max_rows = 0;
   };
 
-  // Bytes of activations for these options.
-  static std::int64_t activation_bytes(const ModelConfig& config, const Options& options,
+  // Bytes of activations for these options, on a process that owns `block`.
+  static std::int64_t activation_bytes(const ModelConfig& config, const ShardPlan& plan,
+                                       const DeviceBlock& block, const Options& options,
                                        int threads);
-  static Result<LlamaForward> create(const LlamaWeights& weights, const KvCache& kv,
-                                     ThreadTeam& team, const Options& options);
+  // `kv`: a cache per column of the mesh's block.
+  static Result<LlamaForward> create(const LlamaWeights& weights, std::span<const KvCache> kv,
+                                     Mesh& mesh, const Options& options);
 
   // Runs all rows of the batch, which was checked: ids, positions and pages are in range and there
   // are at most max_rows rows. Keys and values go to the pages; the residual stream stays here.
@@ -46,59 +52,73 @@ class LlamaForward {
   static constexpr std::int64_t kHeadRows = 32;
 
   // Final norm and LM head of the given rows (of all rows of the batch, in order; at most
-  // kHeadRows). The result, [rows, vocab], may be changed and lives until the next call.
-  std::span<float> head(std::span<const std::int64_t> rows);
+  // kHeadRows). The logits stay here in shards of the vocabulary, one per row of the mesh, until
+  // the next call.
+  void head(std::span<const std::int64_t> rows);
+
+  // Of head()'s i-th row, the logits of a shard that is in this process's block. They may be
+  // changed. The ids begin at shard * shard_ids(); the last shards may have fewer, or none.
+  std::span<float> shard_logits(std::int64_t i, std::int64_t shard);
+  std::int64_t shard_ids() const { return weights_->plan.vocab_stride(); }
+
+  // Gathers some of head()'s rows (ascending; on all ranks the same) from all shards:
+  // [picked][logits_stride()], of which the first `vocab` of each row count. They may be changed.
+  // Takes the memory of the shards: once per head().
+  std::span<float> whole_logits(std::span<const std::int64_t> picked);
+  std::int64_t logits_stride() const { return weights_->plan.padded_vocab(); }
+
+  // Marks every operation from now on; nullptr: none.
+  void set_op_times(OpTimes* times) { times_ = times; }
 
  private:
+  struct Sizes;
   LlamaForward() = default;
 
-  // Work that any thread can do: rows [first_row, first_row + rows) of a sequence for one kv head.
-  struct AttentionTask {
-    std::int64_t sequence = 0;
-    std::int64_t kv_head = 0;
-    std::int64_t first_row = 0;
-    std::int64_t rows = 0;
-  };
-
-  void place_rows(const StepBatch& batch);
+  void set_tokens(std::int64_t tokens);
+  void embed();
   void layer(std::int64_t index);
-  void rms_norm(const float* x, std::span<const float> weight, std::int64_t rows, void* out);
-  void matmul(const void* x, std::int64_t columns, std::int64_t rows, PackedView w, float* y,
-              bool add);
-  void matmul_piece(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
-  void rope_and_store(const KvLayer& kv);
-  void attention(const KvLayer& kv);
+  void rms_norm(MeshTensor& x, std::span<const float> weight, MeshTensor& out);
+  void project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use, MeshTensor& y,
+               bool add);
+  void rope_and_store(std::int64_t layer);
+  void attention(std::int64_t layer);
   void gated_feed_forward(const LayerWeights& w);
+  void swiglu(const MeshTensor& gate, const MeshTensor& up, std::int64_t token, std::int64_t begin,
+              std::int64_t end);
+  MeshTensor summands_of(const MeshTensor& t, Axis axis) const;
+  void show(const HiddenProbe& probe, std::int64_t stage);
+  void mark(std::string_view of, std::string_view what) {
+    if (times_ != nullptr) times_->mark(of, what);
+  }
   template <typename F>
   void for_rows(std::int64_t rows, std::int64_t values_per_row, const F& f);
-  std::int64_t panel_grain(std::int64_t panels) const;
-  std::byte* element(AlignedBuffer& buffer, std::int64_t index) const;
 
   const LlamaWeights* weights_ = nullptr;
-  const KvCache* kv_ = nullptr;
-  ThreadTeam* team_ = nullptr;
+  std::span<const KvCache> kv_;
+  Mesh* mesh_ = nullptr;
   Options options_;
+  MeshProducts products_;
+  RowPlan rows_;
+  OpTimes* times_ = nullptr;
   std::vector<float> frequencies_;  // [head_dim / 2]
 
-  // Of the step being run.
-  std::span<const StepSequence> sequences_;
-  std::vector<std::int64_t> first_rows_;       // [sequences]: its first row among all rows
-  std::vector<std::int64_t> sequence_of_row_;  // [rows]
-  std::vector<AttentionTask> attention_tasks_;
-  std::int64_t rows_ = 0;
-
-  // Activations; "element" is of the compute dtype.
-  AlignedBuffer residual_;           // [rows, dim] f32
-  AlignedBuffer normed_;             // [rows, dim] element
-  AlignedBuffer qkv_;                // [rows, (heads + 2 kv_heads) head_dim] f32
-  AlignedBuffer attended_;           // [rows, heads head_dim] element
-  AlignedBuffer gate_;               // [rows, ffn_dim] f32
-  AlignedBuffer up_;                 // [rows, ffn_dim] f32
-  AlignedBuffer activated_;          // [rows, ffn_dim] element
-  AlignedBuffer cos_;                // [rows, head_dim / 2] f32
-  AlignedBuffer sin_;                // [rows, head_dim / 2] f32
-  AlignedBuffer chosen_;             // [kHeadRows, dim] element
-  AlignedBuffer logits_;             // [kHeadRows, vocab] f32
+  // Activations, as far as they are of this process's devices; "element" is of the compute dtype.
+  MeshTensor residual_;        // [tokens, dim] f32
+  MeshTensor statistics_;      // [tokens, cols] f32: sums of squares
+  MeshTensor normed_;          // [tokens, dim] element
+  MeshTensor qkv_;             // [tokens, rows x (q, k, v heads of the row)] f32
+  MeshTensor attended_;        // [tokens, heads head_dim] element
+  MeshTensor gate_;            // [tokens, ffn_dim] f32
+  MeshTensor up_;              // [tokens, ffn_dim] f32
+  MeshTensor activated_;       // [tokens, ffn_dim] element
+  MeshTensor chosen_;          // [kHeadRows, dim] f32: rows of the residual stream
+  MeshTensor logits_;          // [kHeadRows, padded vocab] f32
+  MeshTensor mine_;            // [kHeadRows, ids of this process's rows] f32, often in logits_
+  MeshTensor summands_;        // what a product leaves partial: the largest of them all, f32
+  AlignedBuffer buffers_[11];  // of these, in this order
+  AlignedBuffer mine_logits_;  // [kHeadRows, ids of this process's rows] f32, with several ranks
+  AlignedBuffer cos_;          // [tokens, head_dim / 2] f32
+  AlignedBuffer sin_;          // [tokens, head_dim / 2] f32
   AlignedBuffer attention_scratch_;  // [threads, scratch_floats_] f32
   std::int64_t scratch_floats_ = 0;
 };

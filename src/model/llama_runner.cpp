@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/step_message.h"
+
 namespace tg {
 
-LlamaRunner::LlamaRunner(LlamaWeights weights, ThreadTeam& team)
-    : weights_(std::move(weights)), team_(&team), scratch_(static_cast<std::size_t>(team.size())) {}
+LlamaRunner::LlamaRunner(LlamaWeights weights) : weights_(std::move(weights)) {}
 
 Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, ThreadTeam& team,
                                                          const RunnerOptions& options) {
@@ -19,59 +20,68 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
     return error(ErrorCode::kBadArgument, "a context of {}: the model has {}", options.max_context,
                  weights.config.max_context);
   }
-  std::unique_ptr<LlamaRunner> runner(new LlamaRunner(std::move(weights), team));
+  std::unique_ptr<LlamaRunner> runner(new LlamaRunner(std::move(weights)));
   if (options.max_context > 0) runner->weights_.config.max_context = options.max_context;
   runner->capacity_ = capacity;
   const ModelConfig& config = runner->weights_.config;
-  TG_ASSIGN(runner->kv_, KvCache::allocate(config, options.dtype, capacity));
+  const ShardPlan& plan = runner->weights_.plan;
+  TG_ASSIGN(Mesh mesh, Mesh::create(plan.mesh(), options.collectives, team, options.transport));
+  runner->mesh_ = std::make_unique<Mesh>(std::move(mesh));
+  const DeviceBlock& block = runner->mesh_->block();
+  for (std::int64_t col = 0; col < block.cols(); ++col) {
+    TG_ASSIGN(KvCache kv,
+              KvCache::allocate(config, block.rows() * plan.kv_heads(), options.dtype, capacity));
+    runner->kv_.push_back(std::move(kv));
+  }
   TG_ASSIGN(LlamaForward forward,
-            LlamaForward::create(runner->weights_, runner->kv_, team,
+            LlamaForward::create(runner->weights_, runner->kv_, *runner->mesh_,
                                  {options.kernels, options.dtype, capacity.max_rows}));
   runner->forward_ = std::make_unique<LlamaForward>(std::move(forward));
+  runner->answerer_ =
+      std::make_unique<RowAnswerer>(*runner->mesh_, *runner->forward_, config.vocab);
   return runner;
 }
 
 Result<StepResult> LlamaRunner::step(const StepBatch& batch) {
   TG_RETURN_IF_ERROR(check(batch));
-  forward_->run(batch, probe_);
-  list_questions(batch);
-
-  StepResult result;
-  result.answers.resize(questions_.size());
-  std::vector<std::int64_t> rows;
-  for (std::size_t first = 0; first < questions_.size(); first += LlamaForward::kHeadRows) {
-    const std::size_t count =
-        std::min<std::size_t>(LlamaForward::kHeadRows, questions_.size() - first);
-    rows.clear();
-    for (std::size_t i = 0; i < count; ++i) rows.push_back(questions_[first + i].row);
-    const std::span<float> logits = forward_->head(rows);
-    const auto vocab = static_cast<std::size_t>(this->vocab());
-    team_->for_pieces_by_member(
-        static_cast<std::int64_t>(count), 1, [&](int member, std::int64_t begin, std::int64_t) {
-          const auto i = static_cast<std::size_t>(begin);
-          result.answers[first + i] =
-              answer(*questions_[first + i].ask, logits.subspan(i * vocab, vocab),
-                     scratch_[static_cast<std::size_t>(member)]);
-        });
+  if (times_ != nullptr) times_->start();
+  if (mesh_->transport() != nullptr) {
+    // Of a vocabulary in shards, each rank looks through its own for what is asked.
+    pack_step(batch, mesh_->length(Axis::kRows) > 1, message_);
+    mesh_->transport()->broadcast({"the next step", steps_, -1}, message_);
+    if (times_ != nullptr) times_->mark("STEP", "broadcast");
   }
-  return result;
+  return StepResult{run(batch)};
 }
 
-RowAnswer LlamaRunner::answer(const RowAsk& ask, std::span<float> logits,
-                              SamplerScratch& scratch) const {
-  RowAnswer answer;
-  switch (ask.kind) {
-    case RowAsk::Kind::kSample:
-      answer.token = sample(logits, *ask.params, ask.context, scratch);
-      break;
-    case RowAsk::Kind::kScore:
-      answer.token = score(logits, ask.next, ask.top_n, scratch);
-      break;
-    case RowAsk::Kind::kLogits:
-      answer.logits.assign(logits.begin(), logits.end());
-      break;
+void LlamaRunner::set_op_times(OpTimes* times) {
+  times_ = times;
+  forward_->set_op_times(times);
+  answerer_->set_op_times(times);
+}
+
+Status LlamaRunner::serve() {
+  Transport* transport = mesh_->transport();
+  TG_CHECK(transport != nullptr && transport->rank() != 0);
+  for (;;) {
+    transport->broadcast({"the next step", steps_, -1}, message_);
+    if (message_.empty()) return {};
+    TG_ASSIGN(const UnpackedStep step, unpack_step(message_));
+    run({step.sequences});
   }
-  return answer;
+}
+
+void LlamaRunner::stop() {
+  if (mesh_->transport() == nullptr) return;
+  message_.clear();  // an empty step is the last
+  mesh_->transport()->broadcast({"the end", steps_, -1}, message_);
+}
+
+std::vector<RowAnswer> LlamaRunner::run(const StepBatch& batch) {
+  mesh_->set_step(steps_++);
+  forward_->run(batch, probe_);
+  list_questions(batch);
+  return answerer_->answer(questions_);
 }
 
 void LlamaRunner::list_questions(const StepBatch& batch) {
@@ -104,8 +114,9 @@ Status LlamaRunner::check(const StepSequence& sequence) const {
   const auto count = static_cast<std::int64_t>(sequence.tokens.size());
   const std::int64_t end = sequence.first_position + count;
   if (count == 0) return error(ErrorCode::kBadArgument, "no tokens");
-  if (sequence.kv_domain != 0) {
-    return error(ErrorCode::kBadArgument, "kv domain {}: there is only 0", sequence.kv_domain);
+  if (sequence.kv_domain < 0 || sequence.kv_domain >= kv_domains()) {
+    return error(ErrorCode::kBadArgument, "kv domain {}: there are {}", sequence.kv_domain,
+                 kv_domains());
   }
   if (sequence.first_position < 0 || end > max_context()) {
     return error(ErrorCode::kBadArgument, "positions {}..{}: the model has 0..{}",

@@ -1,64 +1,74 @@
-// What: the ModelRunner that runs a Llama model with this machine's kernels: checks a step, runs
-// the
-//   layers, and answers what its rows ask for.
-// Who owns: it owns weights, KV memory and activations; the thread team is borrowed and must
-// outlive
-//   it. Thread: one caller at a time.
+// What: the ModelRunner that runs a Llama model with this machine's kernels on a mesh of devices:
+//   checks a step, runs the layers, and answers what its rows ask for. With several ranks, rank 0's
+//   step() tells the others what to run, and they are in serve().
+// Who owns: it owns weights, KV memory and activations; thread team and transport are borrowed and
+//   must outlive it. Thread: one caller at a time.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "mesh/mesh.h"
 #include "model/llama_forward.h"
 #include "model/model_runner.h"
-#include "model/sampler.h"
+#include "model/row_answerer.h"
 
 namespace tg {
 
 struct RunnerOptions {
   const KernelTable* kernels = nullptr;  // choose_kernels()
   ComputeDType dtype = ComputeDType::kBf16;
-  KvCapacity capacity;
+  KvCapacity capacity;           // pages per KV domain, that is per column of the mesh
   std::int64_t max_context = 0;  // positions of a sequence; 0: as many as the model has
+  CollectivePlan collectives = {};
+  Transport* transport = nullptr;  // nullptr: all devices are in this process
 };
 
 class LlamaRunner : public ModelRunner {
  public:
-  // kBadArgument for a capacity that makes no sense, kOutOfCapacity when memory is refused.
+  // The mesh is that of the weights' plan. kBadArgument for a capacity that makes no sense,
+  // kOutOfCapacity when memory is refused.
   static Result<std::unique_ptr<LlamaRunner>> create(LlamaWeights weights, ThreadTeam& team,
                                                      const RunnerOptions& options);
 
   std::int64_t vocab() const override { return weights_.config.vocab; }
   std::int64_t max_context() const override { return weights_.config.max_context; }
   KvCapacity kv_capacity() const override { return capacity_; }
-  std::int32_t kv_domains() const override { return 1; }
+  std::int32_t kv_domains() const override {
+    return static_cast<std::int32_t>(weights_.plan.mesh().cols);
+  }
   Result<StepResult> step(const StepBatch& batch) override;
+
+  // Ranks other than 0: runs rank 0's steps until it says stop().
+  Status serve();
+  // Rank 0: ends the others' serve(). Without other ranks nothing happens.
+  void stop();
 
   // Empty: none.
   void set_probe(HiddenProbe probe) { probe_ = std::move(probe); }
+  // Marks the operations of the steps from now on; nullptr: none.
+  void set_op_times(OpTimes* times);
   const ModelConfig& config() const { return weights_.config; }
+  const Mesh& mesh() const { return *mesh_; }
 
  private:
-  // An ask, and where its row is among all rows.
-  struct Question {
-    const RowAsk* ask = nullptr;
-    std::int64_t row = 0;
-  };
-
-  LlamaRunner(LlamaWeights weights, ThreadTeam& team);
+  explicit LlamaRunner(LlamaWeights weights);
   Status check(const StepBatch& batch) const;
   Status check(const StepSequence& sequence) const;
+  std::vector<RowAnswer> run(const StepBatch& batch);
   void list_questions(const StepBatch& batch);
-  RowAnswer answer(const RowAsk& ask, std::span<float> logits, SamplerScratch& scratch) const;
 
   LlamaWeights weights_;
-  ThreadTeam* team_;
   KvCapacity capacity_;
-  KvCache kv_;
+  std::unique_ptr<Mesh> mesh_;
+  std::vector<KvCache> kv_;  // per column of this process
   std::unique_ptr<LlamaForward> forward_;
+  std::unique_ptr<RowAnswerer> answerer_;
   HiddenProbe probe_;
-  std::vector<Question> questions_;      // of the step being run
-  std::vector<SamplerScratch> scratch_;  // per thread
+  OpTimes* times_ = nullptr;
+  std::int64_t steps_ = 0;
+  std::vector<std::byte> message_;                // a step on its way to the other ranks
+  std::vector<RowAnswerer::Question> questions_;  // of the step being run
 };
 
 }  // namespace tg

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -16,12 +18,19 @@ namespace {
 // is packed.
 constexpr std::int64_t kBlockValues = 256 * 1024;
 
-// Where a tensor goes: a matrix from row first_row on, or a vector.
-struct Target {
-  const TensorInfo* tensor = nullptr;
+// A part of a tensor and the matrix whose rows from first_row on it becomes.
+struct Destination {
   PackedMatrix* matrix = nullptr;
   std::int64_t first_row = 0;
-  std::vector<float>* vector = nullptr;
+  TensorPart part;
+};
+
+// What is read together: all parts that have the same rows.
+struct Target {
+  std::size_t tensor = 0;  // index into Targets::tensors
+  TensorPart read;         // their rows, and the columns of them all
+  std::vector<Destination> destinations;
+  std::vector<float>* vector = nullptr;  // for a norm instead
 };
 
 struct RowBlock {
@@ -44,119 +53,228 @@ Status check_shape(const ModelConfig& c) {
 
 Status allocate(LlamaWeights& w) {
   const ModelConfig& c = w.config;
-  const std::int64_t query_rows = c.heads * c.head_dim;
-  const std::int64_t qkv_rows = query_rows + 2 * c.kv_heads * c.head_dim;
-  TG_ASSIGN(w.embedding, PackedMatrix::allocate(c.vocab, c.dim));
-  if (!c.tied_embeddings) {
-    TG_ASSIGN(w.output, PackedMatrix::allocate(c.vocab, c.dim));
+  const ShardPlan& plan = w.plan;
+  const std::int64_t attention_width = plan.heads() * c.head_dim;
+  const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k) -> Status {
+    for (std::int64_t i = 0; i < w.block.devices(); ++i) {
+      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k));
+      matrix.push_back(std::move(part));
+    }
+    return {};
+  };
+  const std::int64_t first_id = plan.part(WeightRole::kOutput, w.block.row_begin, 0).row_begin;
+  const std::int64_t last_id = plan.part(WeightRole::kOutput, w.block.row_end - 1, 0).row_end;
+  for (std::int64_t col = 0; col < w.block.cols(); ++col) {
+    TG_ASSIGN(PackedMatrix embedding, PackedMatrix::allocate(c.vocab, plan.dim()));
+    w.embedding.push_back(std::move(embedding));
+    if (c.tied_embeddings) continue;
+    PackedMatrix output;
+    if (last_id > first_id) {
+      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim()));
+    }
+    w.output.push_back(std::move(output));
   }
+  w.norm.resize(static_cast<std::size_t>(c.dim));
   w.layers.resize(static_cast<std::size_t>(c.layers));
   for (LayerWeights& layer : w.layers) {
-    TG_ASSIGN(layer.wqkv, PackedMatrix::allocate(qkv_rows, c.dim));
-    TG_ASSIGN(layer.wo, PackedMatrix::allocate(c.dim, query_rows));
-    TG_ASSIGN(layer.w1, PackedMatrix::allocate(c.ffn_dim, c.dim));
-    TG_ASSIGN(layer.w3, PackedMatrix::allocate(c.ffn_dim, c.dim));
-    TG_ASSIGN(layer.w2, PackedMatrix::allocate(c.dim, c.ffn_dim));
+    layer.attention_norm.resize(static_cast<std::size_t>(c.dim));
+    layer.ffn_norm.resize(static_cast<std::size_t>(c.dim));
+    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width(), plan.dim()));
+    TG_RETURN_IF_ERROR(sharded(layer.wo, plan.dim(), attention_width));
+    TG_RETURN_IF_ERROR(sharded(layer.w1, plan.ffn_dim(), plan.dim()));
+    TG_RETURN_IF_ERROR(sharded(layer.w3, plan.ffn_dim(), plan.dim()));
+    TG_RETURN_IF_ERROR(sharded(layer.w2, plan.dim(), plan.ffn_dim()));
   }
   return {};
 }
 
-// The plan of loading: which tensor becomes which part of `w`.
-Result<std::vector<Target>> find_targets(const TensorSource& source, LlamaWeights& w) {
-  const ModelConfig& c = w.config;
-  std::vector<Target> targets;
-  std::optional<std::string> missing;
-  const auto find = [&](const std::string& name) {
-    const TensorInfo* tensor = source.find(name);
-    if (tensor == nullptr && !missing) missing = name;
-    return tensor;
-  };
-  const auto matrix = [&](const std::string& name, PackedMatrix& to, std::int64_t first_row = 0) {
-    targets.push_back({find(name), &to, first_row, nullptr});
-  };
-  const auto vector = [&](const std::string& name, std::vector<float>& to) {
-    targets.push_back({find(name), nullptr, 0, &to});
-  };
-  matrix("tok_embeddings.weight", w.embedding);
-  if (!c.tied_embeddings) matrix("output.weight", w.output);
-  vector("norm.weight", w.norm);
-  for (std::size_t i = 0; i < w.layers.size(); ++i) {
-    LayerWeights& layer = w.layers[i];
-    const std::string prefix = fmt::format("layers.{}.", i);
-    vector(prefix + "attention_norm.weight", layer.attention_norm);
-    matrix(prefix + "attention.wq.weight", layer.wqkv);
-    matrix(prefix + "attention.wk.weight", layer.wqkv, c.heads * c.head_dim);
-    matrix(prefix + "attention.wv.weight", layer.wqkv, (c.heads + c.kv_heads) * c.head_dim);
-    matrix(prefix + "attention.wo.weight", layer.wo);
-    vector(prefix + "ffn_norm.weight", layer.ffn_norm);
-    matrix(prefix + "feed_forward.w1.weight", layer.w1);
-    matrix(prefix + "feed_forward.w3.weight", layer.w3);
-    matrix(prefix + "feed_forward.w2.weight", layer.w2);
-  }
-  if (missing) return error(ErrorCode::kNotFound, "tensor \"{}\" is missing", *missing);
-  return targets;
-}
+// The plan of loading: which part of which tensor becomes which part of `w`.
+class Targets {
+ public:
+  Targets(const TensorSource& source, LlamaWeights& w) : source_(source), w_(w) {}
 
-std::int64_t values_of(const Target& t) { return t.tensor->rows() * t.tensor->columns(); }
+  std::vector<const TensorInfo*> tensors;
+  std::vector<Target> list;
+
+  Status fill() {
+    const ModelConfig& c = w_.config;
+    // Embedding and output are shared by the devices of a column.
+    add("tok_embeddings.weight", WeightRole::kEmbedding,
+        [this](std::int64_t row, std::int64_t col) {
+          return row == 0 ? Place{&w_.embedding[static_cast<std::size_t>(col)], 0} : Place{};
+        });
+    if (!c.tied_embeddings) {
+      add("output.weight", WeightRole::kOutput, [this](std::int64_t row, std::int64_t col) {
+        return Place{&w_.output[static_cast<std::size_t>(col)], row * w_.plan.vocab_stride()};
+      });
+    }
+    add_norm("norm.weight", w_.norm);
+    const std::int64_t q_rows = w_.plan.heads() * c.head_dim;
+    const std::int64_t kv_rows = w_.plan.kv_heads() * c.head_dim;
+    for (std::size_t i = 0; i < w_.layers.size(); ++i) {
+      LayerWeights& layer = w_.layers[i];
+      const std::string prefix = fmt::format("layers.{}.", i);
+      add_norm(prefix + "attention_norm.weight", layer.attention_norm);
+      add(prefix + "attention.wq.weight", WeightRole::kWq, per_device(layer.wqkv, 0));
+      add(prefix + "attention.wk.weight", WeightRole::kWk, per_device(layer.wqkv, q_rows));
+      add(prefix + "attention.wv.weight", WeightRole::kWv,
+          per_device(layer.wqkv, q_rows + kv_rows));
+      add(prefix + "attention.wo.weight", WeightRole::kWo, per_device(layer.wo, 0));
+      add_norm(prefix + "ffn_norm.weight", layer.ffn_norm);
+      add(prefix + "feed_forward.w1.weight", WeightRole::kW1, per_device(layer.w1, 0));
+      add(prefix + "feed_forward.w3.weight", WeightRole::kW3, per_device(layer.w3, 0));
+      add(prefix + "feed_forward.w2.weight", WeightRole::kW2, per_device(layer.w2, 0));
+    }
+    if (missing_) return error(ErrorCode::kNotFound, "tensor \"{}\" is missing", *missing_);
+    return {};
+  }
+
+ private:
+  struct Place {
+    PackedMatrix* matrix = nullptr;
+    std::int64_t first_row = 0;
+  };
+
+  // Of device (row, col) within the block.
+  using PlaceOf = std::function<Place(std::int64_t row, std::int64_t col)>;
+
+  PlaceOf per_device(ShardedMatrix& matrix, std::int64_t first_row) {
+    return [this, &matrix, first_row](std::int64_t row, std::int64_t col) {
+      return Place{&matrix[static_cast<std::size_t>(row * w_.block.cols() + col)], first_row};
+    };
+  }
+
+  bool find(const std::string& name) {
+    const TensorInfo* tensor = source_.find(name);
+    if (tensor == nullptr) {
+      if (!missing_) missing_ = name;
+      return false;
+    }
+    tensors.push_back(tensor);
+    return true;
+  }
+
+  void add(const std::string& name, WeightRole role, const PlaceOf& place_of) {
+    if (!find(name)) return;
+    std::map<std::int64_t, std::size_t> by_first_row;
+    for (std::int64_t row = 0; row < w_.block.rows(); ++row) {
+      for (std::int64_t col = 0; col < w_.block.cols(); ++col) {
+        const TensorPart part =
+            w_.plan.part(role, w_.block.row_begin + row, w_.block.col_begin + col);
+        const Place place = place_of(row, col);
+        if (place.matrix == nullptr || part.rows() == 0) continue;
+        const auto [entry, is_new] = by_first_row.emplace(part.row_begin, list.size());
+        if (is_new) list.push_back({tensors.size() - 1, part, {}, nullptr});
+        Target& target = list[entry->second];
+        target.read.column_begin = std::min(target.read.column_begin, part.column_begin);
+        target.read.column_end = std::max(target.read.column_end, part.column_end);
+        target.destinations.push_back({place.matrix, place.first_row, part});
+      }
+    }
+  }
+
+  void add_norm(const std::string& name, std::vector<float>& to) {
+    if (!find(name)) return;
+    const TensorPart first = w_.plan.part(WeightRole::kNorm, 0, w_.block.col_begin);
+    const TensorPart last = w_.plan.part(WeightRole::kNorm, 0, w_.block.col_end - 1);
+    list.push_back({tensors.size() - 1, {0, 1, first.column_begin, last.column_end}, {}, &to});
+  }
+
+  const TensorSource& source_;
+  LlamaWeights& w_;
+  std::optional<std::string> missing_;
+};
 
 // Blocks of whole panels, the largest tensors first.
-std::vector<RowBlock> cut_into_blocks(const std::vector<Target>& targets) {
-  std::vector<std::size_t> order(targets.size());
+std::vector<RowBlock> cut_into_blocks(const Targets& targets) {
+  std::vector<std::size_t> order(targets.list.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto values_of = [&](std::size_t t) {
+    const TensorInfo& tensor = *targets.tensors[targets.list[t].tensor];
+    return tensor.rows() * tensor.columns();
+  };
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return std::pair(-values_of(targets[a]), a) < std::pair(-values_of(targets[b]), b);
+    return std::pair(-values_of(a), a) < std::pair(-values_of(b), b);
   });
   std::vector<RowBlock> blocks;
   for (const std::size_t t : order) {
-    const TensorInfo& tensor = *targets[t].tensor;
+    const TensorPart& read = targets.list[t].read;
     const std::int64_t panels =
-        std::max<std::int64_t>(1, kBlockValues / (tensor.columns() * kPanelWidth));
+        std::max<std::int64_t>(1, kBlockValues / (read.columns() * kPanelWidth));
     const std::int64_t rows = panels * kPanelWidth;
-    for (std::int64_t row = 0; row < tensor.rows(); row += rows) {
-      blocks.push_back({t, row, std::min(rows, tensor.rows() - row)});
+    for (std::int64_t row = read.row_begin; row < read.row_end; row += rows) {
+      blocks.push_back({t, row, std::min(rows, read.row_end - row)});
     }
   }
   return blocks;
 }
 
-Status load_block(const TensorSource& source, const Target& target, const RowBlock& block,
-                  std::vector<float>& values) {
-  values.resize(static_cast<std::size_t>(block.row_count * target.tensor->columns()));
-  TG_RETURN_IF_ERROR(source.read_rows(*target.tensor, block.first_row, block.row_count, values));
+Status load_block(const TensorSource& source, const TensorInfo& tensor, const Target& target,
+                  const RowBlock& block, std::vector<float>& values) {
+  const std::int64_t columns = target.read.columns();
+  const std::int64_t first_column = target.read.column_begin;
+  values.resize(static_cast<std::size_t>(block.row_count * columns));
+  TG_RETURN_IF_ERROR(
+      source.read_block(tensor, block.first_row, block.row_count, first_column, columns, values));
   if (target.vector != nullptr) {
-    *target.vector = values;
-  } else {
-    target.matrix->set_rows(target.first_row + block.first_row, block.row_count, values);
+    std::copy(values.begin(), values.end(), target.vector->begin() + first_column);
+  }
+  for (const Destination& to : target.destinations) {
+    to.matrix->set_rows(to.first_row + block.first_row - to.part.row_begin, block.row_count,
+                        values.data() + (to.part.column_begin - first_column), columns);
   }
   return {};
 }
 
 }  // namespace
 
-std::int64_t packed_weight_bytes(const ModelConfig& config) {
-  std::int64_t bytes = 0;
-  for (const TensorInfo& tensor : expected_tensors(config)) {
-    if (tensor.shape.size() != 2) continue;
-    const PackedView view{nullptr, tensor.rows(), tensor.columns(), WeightFormat::kBf16};
-    bytes += view.panels() * view.panel_bytes();
-  }
-  return bytes;
+PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
+  const auto slot = static_cast<std::size_t>(col - block.col_begin);
+  const std::int64_t count = plan.part(WeightRole::kOutput, row, col).rows();
+  if (count == 0) return {nullptr, 0, plan.dim(), WeightFormat::kBf16};
+  const std::int64_t stride = plan.vocab_stride();
+  if (config.tied_embeddings) return embedding[slot].view().outputs(row * stride, count);
+  return output[slot].view().outputs((row - block.row_begin) * stride, count);
 }
 
-Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
+std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
+                                 const DeviceBlock& block) {
+  const auto bytes = [](std::int64_t n, std::int64_t k) {
+    const PackedView view{nullptr, n, k, WeightFormat::kBf16};
+    return view.panels() * view.panel_bytes();
+  };
+  const std::int64_t attention_width = plan.heads() * c.head_dim;
+  const std::int64_t per_device =
+      bytes(plan.qkv_width(), plan.dim()) + bytes(plan.dim(), attention_width) +
+      2 * bytes(plan.ffn_dim(), plan.dim()) + bytes(plan.dim(), plan.ffn_dim());
+  std::int64_t per_column = bytes(c.vocab, plan.dim());
+  if (!c.tied_embeddings) {
+    per_column += bytes(plan.part(WeightRole::kOutput, block.row_end - 1, 0).row_end -
+                            plan.part(WeightRole::kOutput, block.row_begin, 0).row_begin,
+                        plan.dim());
+  }
+  return c.layers * block.devices() * per_device + block.cols() * per_column;
+}
+
+Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
+                                  const DeviceBlock& block, ThreadTeam& team,
                                   const LoadProgress& progress) {
   LlamaWeights weights;
   weights.config = source.config();
+  weights.plan = plan;
+  weights.block = block;
   TG_RETURN_IF_ERROR(check_shape(weights.config));
   TG_RETURN_IF_ERROR(allocate(weights));
-  TG_ASSIGN(const std::vector<Target> targets, find_targets(source, weights));
+  Targets targets(source, weights);
+  TG_RETURN_IF_ERROR(targets.fill());
   const std::vector<RowBlock> blocks = cut_into_blocks(targets);
 
-  std::vector<std::atomic<std::int64_t>> blocks_left(targets.size());
+  std::vector<std::atomic<std::int64_t>> blocks_left(targets.tensors.size());
   std::int64_t total = 0;
-  for (const RowBlock& block : blocks) {
-    blocks_left[block.target].fetch_add(1, std::memory_order_relaxed);
-    total += block.row_count * targets[block.target].tensor->columns();
+  for (const RowBlock& b : blocks) {
+    const Target& target = targets.list[b.target];
+    blocks_left[target.tensor].fetch_add(1, std::memory_order_relaxed);
+    total += b.row_count * target.read.columns();
   }
 
   std::mutex mutex;  // guards done, failure and progress
@@ -164,28 +282,36 @@ Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
   std::optional<Error> failure;
   std::atomic<bool> failed = false;
   std::vector<std::vector<float>> scratch(static_cast<std::size_t>(team.size()));
+  const auto load_one = [&](int member, const RowBlock& b) {
+    const Target& target = targets.list[b.target];
+    const TensorInfo& tensor = *targets.tensors[target.tensor];
+    const Status status =
+        load_block(source, tensor, target, b, scratch[static_cast<std::size_t>(member)]);
+    if (blocks_left[target.tensor].fetch_sub(1) == 1) source.release(tensor);
+    const std::lock_guard lock(mutex);
+    if (!status) {
+      if (!failure) failure = status.error();
+      failed = true;
+      return;
+    }
+    done += b.row_count * target.read.columns();
+    if (progress) progress(done, total);
+  };
   team.for_pieces_by_member(static_cast<std::int64_t>(blocks.size()), 1,
                             [&](int member, std::int64_t begin, std::int64_t end) {
                               for (std::int64_t i = begin; i < end && !failed; ++i) {
-                                const RowBlock& block = blocks[static_cast<std::size_t>(i)];
-                                const Target& target = targets[block.target];
-                                const Status status =
-                                    load_block(source, target, block,
-                                               scratch[static_cast<std::size_t>(member)]);
-                                if (blocks_left[block.target].fetch_sub(1) == 1)
-                                  source.release(*target.tensor);
-                                const std::lock_guard lock(mutex);
-                                if (!status) {
-                                  if (!failure) failure = status.error();
-                                  failed = true;
-                                  return;
-                                }
-                                done += block.row_count * target.tensor->columns();
-                                if (progress) progress(done, total);
+                                load_one(member, blocks[static_cast<std::size_t>(i)]);
                               }
                             });
   if (failure) return tl::unexpected<Error>(std::move(*failure));
   return weights;
+}
+
+Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
+                                  const LoadProgress& progress) {
+  TG_RETURN_IF_ERROR(check_shape(source.config()));
+  TG_ASSIGN(const ShardPlan plan, ShardPlan::make(source.config(), MeshShape{}));
+  return load_weights(source, plan, DeviceBlock{}, team, progress);
 }
 
 }  // namespace tg

@@ -1,6 +1,6 @@
-// What: the weights of a Llama model in the form the kernels read, and how they get there: rows
-// from
-//   a TensorSource, packed by all threads.
+// What: the weights of a Llama model in the form the kernels read, as far as they are this
+//   process's by the shard plan, and how they get there: rectangles of a TensorSource, packed by
+//   all threads.
 // Who owns: the caller of load_weights, then the runner. Thread: loading from one; reading from
 // any.
 #pragma once
@@ -13,39 +13,54 @@
 #include "base/thread_team.h"
 #include "checkpoint/tensor_source.h"
 #include "kernels/packed_matrix.h"
+#include "model/shard_plan.h"
 
 namespace tg {
 
+// One matrix of the model: a part for each device of the process, row by row of the mesh. The
+// shapes are those of one device.
+using ShardedMatrix = std::vector<PackedMatrix>;
+
 struct LayerWeights {
   std::vector<float> attention_norm;  // [dim]
-  PackedMatrix wqkv;                  // [(heads + 2 kv_heads) head_dim, dim]: q, k, v rows
-  PackedMatrix wo;                    // [dim, heads head_dim]
+  ShardedMatrix wqkv;                 // [(heads + 2 kv_heads)/rows head_dim, dim/cols]: q, k, v
+  ShardedMatrix wo;                   // [dim/cols, heads/rows head_dim]
   std::vector<float> ffn_norm;        // [dim]
-  PackedMatrix w1;                    // [ffn_dim, dim], the gate
-  PackedMatrix w3;                    // [ffn_dim, dim]
-  PackedMatrix w2;                    // [dim, ffn_dim]
+  ShardedMatrix w1;                   // [ffn_dim/rows, dim/cols], the gate
+  ShardedMatrix w3;                   // [ffn_dim/rows, dim/cols]
+  ShardedMatrix w2;                   // [dim/cols, ffn_dim/rows]
 };
 
 struct LlamaWeights {
   ModelConfig config;
-  PackedMatrix embedding;  // [vocab, dim]
+  ShardPlan plan;
+  DeviceBlock block;  // of the devices that are here
+  // Per column of the block, as its devices share them.
+  std::vector<PackedMatrix> embedding;  // [vocab, dim/cols]
+  std::vector<PackedMatrix> output;     // [ids of the block's rows, dim/cols]; none when tied
   std::vector<LayerWeights> layers;
   std::vector<float> norm;  // [dim]
-  PackedMatrix output;      // [vocab, dim]; empty when config.tied_embeddings
 
-  PackedView lm_head() const { return config.tied_embeddings ? embedding.view() : output.view(); }
+  // Device (row, col)'s part of the LM head; it may have no outputs where the vocabulary ends.
+  PackedView lm_head(std::int64_t row, std::int64_t col) const;
 };
 
-// Bytes that the packed matrices of a model take.
-std::int64_t packed_weight_bytes(const ModelConfig& config);
+// Bytes that the packed matrices take on the devices of `block`.
+std::int64_t packed_weight_bytes(const ModelConfig& config, const ShardPlan& plan,
+                                 const DeviceBlock& block);
 
 // Told about values read so far, of all; from whichever thread, one at a time.
 using LoadProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
-// Reads every tensor once, in blocks of rows. Weights that are not bf16 are rounded to it. Memory
-// beyond the result: a few MiB per thread, and the file pages of the tensors being read (the
-// largest are read first, while least is packed). Errors are the source's; kUnsupported: a shape
-// that the kernels have no code for (odd sizes).
+// Reads what the block's devices need, once, in blocks of rows. Weights that are not bf16 are
+// rounded to it. Memory beyond the result: a few MiB per thread, and the file pages of the tensors
+// being read (the largest are read first, while least is packed). Errors are the source's;
+// kUnsupported: a shape that the kernels have no code for (odd sizes).
+Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
+                                  const DeviceBlock& block, ThreadTeam& team,
+                                  const LoadProgress& progress = {});
+
+// The whole model on one device.
 Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
                                   const LoadProgress& progress = {});
 

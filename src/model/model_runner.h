@@ -1,6 +1,5 @@
 // What: the coarse seam below the engine. One step runs rows of many sequences through the model;
-// it
-//   is described by plain data, and a runner (CPU kernels here; other hardware elsewhere) owns
+//   it is described by plain data, and a runner (CPU kernels here; other hardware elsewhere) owns
 //   weights and KV memory but never decides which page belongs to whom.
 // Who owns: the engine owns the runner and every span in a StepBatch for the time of the call.
 // Thread: the engine's.

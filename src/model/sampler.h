@@ -1,7 +1,8 @@
-// What: the choice of the next token from one row of logits: a pure function.
+// What: the choice of the next token from one whole row of logits: a pure function.
 //   Order (vLLM's): allowed mask and bias, penalties, temperature, min-p, top-k, top-p, draw. Ties
 //   go to the lowest id; the draw is keyed by (seed, token index) and by nothing else, so slot,
-//   batch and clock do not show.
+//   batch and clock do not show. Its parts are in logit_shard.h and candidates.h;
+//   shard_sampler.h makes the same choice of a row that lies in shards.
 // Who owns: SamplerScratch belongs to the caller and is reused. Thread: one scratch per thread.
 #pragma once
 
@@ -9,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "model/logit_shard.h"
 #include "model/sampling_params.h"
 
 namespace tg {
@@ -21,23 +23,14 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // best first, ties by id; only when asked for
 };
 
-struct Candidate {
-  float logit;
-  TokenId token;
-};
-
-// Buffers of at most vocabulary size; they grow once and are reused.
-struct SamplerScratch {
-  std::vector<Candidate> candidates;
-  std::vector<double> probabilities;  // of the candidates, not normalised
-  std::vector<std::uint32_t> counts;  // [vocab], all zero between calls
-  std::vector<float> block_maxima;
-};
-
 // Chooses from `logits` ([vocab], changed in place by mask, bias and penalties). At least one id
 // must be allowed; when none is, the id 0 comes back with logprob -inf (the caller checks masks
 // before).
 SampledToken sample(std::span<float> logits, const SamplingParams& params,
+                    const SamplingContext& context, SamplerScratch& scratch);
+
+// The same of logits that adjust_logits() has been through.
+SampledToken choose(std::span<const float> logits, const SamplingParams& params,
                     const SamplingContext& context, SamplerScratch& scratch);
 
 // The distribution that sample() draws from, dense over the vocabulary (for tests and tools).

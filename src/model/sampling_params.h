@@ -26,6 +26,7 @@ struct SamplingParams {
 
   // top_k 1 is not: it keeps every token tied with the best, as vLLM does, and draws among them.
   bool greedy() const { return temperature == 0.0 || top_p == 0.0; }
+  bool has_top_k(std::int64_t vocab) const { return top_k > 0 && top_k < vocab; }
 };
 
 // kBadArgument naming the parameter, its value and the range, e.g. "temperature 3 is not in 0..2".

@@ -129,7 +129,7 @@ TEST(TinyForms, FormatsAndIds) {
   EXPECT_EQ(hf->config().format, "huggingface");
   EXPECT_EQ(hf->config().bos_id, 768);
   EXPECT_EQ(hf->config().stop_ids, (std::vector<std::int32_t>{769, 776, 777}));
-  EXPECT_TRUE(test::open_or_fail(kTiny + "meta")->config().stop_ids.empty());
+  EXPECT_TRUE(test::open_or_fail(kTiny + "meta_mp8")->config().stop_ids.empty());
 }
 
 TEST(TinyForms, VerifyPassesOnWholeFiles) {

@@ -1,15 +1,20 @@
 // Test helper: runs the built program as a user would and gives back what it wrote.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace tg::test {
 
@@ -75,6 +80,27 @@ inline std::string golden(const std::string& name) {
 }
 inline std::string small_model() {
   return std::string(TG_SOURCE_DIR) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+
+inline bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+// A refusal: status 2, one line on stderr with all the parts, nothing on stdout.
+inline void expect_refusal(const Outcome& outcome, const std::vector<std::string>& parts) {
+  EXPECT_EQ(outcome.status, 2) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  EXPECT_TRUE(outcome.err.starts_with("llama-tg: error: ")) << outcome.err;
+  for (const std::string& part : parts) {
+    EXPECT_TRUE(contains(outcome.err, part)) << "'" << part << "' is not in " << outcome.err;
+  }
+}
+
+inline std::string ids_text(const nlohmann::json& ids) {
+  std::string text;
+  for (const auto& id : ids) text += (text.empty() ? "" : ",") + std::to_string(id.get<int>());
+  return text;
 }
 
 }  // namespace tg::test

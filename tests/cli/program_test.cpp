@@ -14,37 +14,20 @@
 namespace tg {
 namespace {
 
+using test::contains;
+using test::expect_refusal;
 using test::golden;
+using test::ids_text;
 using test::Outcome;
 using test::ProgramFolder;
 using test::small_model;
-
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
-// A refusal: status 2, one line on stderr with all the parts, nothing on stdout.
-void expect_refusal(const Outcome& outcome, const std::vector<std::string>& parts) {
-  EXPECT_EQ(outcome.status, 2) << outcome.err;
-  EXPECT_EQ(outcome.out, "");
-  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
-  EXPECT_TRUE(outcome.err.starts_with("llama-tg: error: ")) << outcome.err;
-  for (const std::string& part : parts) {
-    EXPECT_TRUE(contains(outcome.err, part)) << "'" << part << "' is not in " << outcome.err;
-  }
-}
-
-std::string ids_text(const nlohmann::json& ids) {
-  std::string text;
-  for (const auto& id : ids) text += (text.empty() ? "" : ",") + std::to_string(id.get<int>());
-  return text;
-}
 
 TEST(Program, HelpNamesEveryCommandAndOption) {
   const ProgramFolder folder("help");
   const Outcome all = folder.run("--help");
   EXPECT_EQ(all.status, 0);
-  for (const char* command : {"text-demo", "generate", "chat", "tokenize", "inspect"}) {
+  for (const char* command :
+       {"text-demo", "decode-demo", "generate", "chat", "tokenize", "inspect", "repack"}) {
     EXPECT_TRUE(contains(all.out, command));
     EXPECT_EQ(folder.run(std::string(command) + " --help").status, 0);
   }
@@ -155,10 +138,33 @@ TEST(Program, WhatCannotFitIsRefused) {
                  {"the run needs", "KV cache", "pages x 64 positions", "available"});
 }
 
+// C15, the start: 32 users of 131072 tokens share 2048 pages of 64, which hold 4096 tokens of each.
+TEST(Program, C15MoreUsersThanPagesAreServedFromOnePool) {
+  const ProgramFolder folder("c15");
+  const std::string tiny = "--model '" + golden("tiny/hf") + "' ";
+  const std::string start = "text-demo --prompt-ids 1,2,3 --max-generated-tokens 2 " + tiny;
+  const Outcome shared = folder.run(start +
+                                    "--batch-size 32 --max-seq-len 131072 --page-params "
+                                    "'{\"page_block_size\": 64, \"page_max_num_blocks\": 2048}' "
+                                    "--output out.json");
+  EXPECT_EQ(shared.status, 0) << shared.err;
+  const nlohmann::json out = folder.json("out.json");
+  EXPECT_EQ(out["settings"]["page_max_num_blocks"], 2048);
+  EXPECT_EQ(out["users"].size(), 32);
+  // A pool that cannot hold even one user of that length is refused with the arithmetic.
+  expect_refusal(folder.run(start + "--batch-size 4 --max-seq-len 2048 --page-params "
+                                    "'{\"page_block_size\": 32, \"page_max_num_blocks\": 16}'"),
+                 {"2048", "16 pages x 32 positions = 512 tokens"});
+  // On the mesh, too, where a column has the pages of its users.
+  expect_refusal(folder.run(start + "--mesh 8x4 --batch-size 4 --max-seq-len 2048 --page-params "
+                                    "'{\"page_block_size\": 32, \"page_max_num_blocks\": 16}'"),
+                 {"2048", "16 pages x 32 positions = 512 tokens"});
+}
+
 TEST(Program, EnvironmentNamesTheModel) {
   const ProgramFolder folder("environment");
   const std::string call = "generate --prompt-ids 1,2,3 --max-generated-tokens 3";
-  EXPECT_EQ(folder.run(call, {}, "env LLAMA_DIR='" + golden("tiny/meta") + "'").status, 0);
+  EXPECT_EQ(folder.run(call, {}, "env LLAMA_DIR='" + golden("tiny/meta_mp8") + "'").status, 0);
   EXPECT_EQ(folder.run(call, {}, "env HF_MODEL='" + golden("tiny/hf") + "'").status, 0);
   expect_refusal(folder.run(call, {}, "env HF_MODEL=meta-llama/Llama-3.1-70B"),
                  {"$HF_MODEL", "meta-llama/Llama-3.1-70B"});
@@ -168,11 +174,16 @@ TEST(Program, GenerateGivesTheGoldenIdsInEveryForm) {
   const ProgramFolder folder("generate");
   const auto prompt =
       nlohmann::json::parse(test::read_whole(golden("model_tiny.json")))["prompts"]["33"];
-  for (const char* form : {"meta", "meta_mp8", "repacked", "hf"}) {
-    const Outcome run = folder.run("generate --model '" + golden(std::string("tiny/") + form) +
-                                   "' --prompt-ids " + ids_text(prompt["ids"]) +
-                                   " --max-generated-tokens 64 --compute-dtype f32 "
-                                   "--stop-at-eos 0 --output out.json");
+  // One shard: all layers in one file, under Meta's name.
+  ASSERT_EQ(folder.run("repack '" + golden("tiny/meta_mp8") + "' one_shard 4").status, 0);
+  std::filesystem::rename(folder.file("one_shard/layers_0-3.pth"),
+                          folder.file("one_shard/consolidated.00.pth"));
+  for (const std::string& form : {std::string("one_shard"), golden("tiny/meta_mp8"),
+                                  golden("tiny/repacked"), golden("tiny/hf")}) {
+    const Outcome run =
+        folder.run("generate --model '" + form + "' --prompt-ids " + ids_text(prompt["ids"]) +
+                   " --max-generated-tokens 64 --compute-dtype f32 "
+                   "--stop-at-eos 0 --output out.json");
     ASSERT_EQ(run.status, 0) << run.err;
     const auto file = folder.json("out.json");
     const auto& user = file["users"][0];
@@ -361,7 +372,7 @@ TEST(Program, C06StopIdsOfEachForm) {
   // 768 + the places of <|end_of_text|>, <|eom_id|> and <|eot_id|>.
   const std::vector<int> all = {769, 776, 777};
   EXPECT_EQ(stop_ids("hf"), all);
-  EXPECT_EQ(stop_ids("meta"), all);
+  EXPECT_EQ(stop_ids("meta_mp8"), all);
   EXPECT_EQ(stop_ids("repacked"), all);
 }
 

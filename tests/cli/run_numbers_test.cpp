@@ -72,13 +72,14 @@ TEST(ContextPlan, RefusalsHaveTheArithmetic) {
 
 TEST(Memory, The70BIsCountedBeforeLoading) {
   const KvCapacity capacity{64, 2048, 512};
-  const MemoryNeed need = memory_need(llama70b(), ComputeDType::kBf16, capacity, 2);
+  const MemoryNeed need = memory_need(llama70b(), *ShardPlan::make(llama70b(), {}), {},
+                                      ComputeDType::kBf16, capacity, 2);
   EXPECT_NEAR(static_cast<double>(need.weights), 2.0 * 70.55e9, 0.01e9);
   EXPECT_EQ(need.kv_cache, std::int64_t{80} * 2 * 8 * 128 * 2 * 64 * 2048);
   EXPECT_GT(need.activations, std::int64_t{512} * 28672 * 4);
   EXPECT_LT(need.activations, std::int64_t{1} << 30);
   const Status refused =
-      check_memory(need, llama70b(), ComputeDType::kBf16, capacity, std::int64_t{24} << 30);
+      check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 1, 1, std::int64_t{24} << 30);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kOutOfCapacity);
   for (const char* part :
@@ -87,9 +88,40 @@ TEST(Memory, The70BIsCountedBeforeLoading) {
         << refused.error().message << " lacks " << part;
   }
   EXPECT_TRUE(
-      check_memory(need, llama70b(), ComputeDType::kBf16, capacity, std::int64_t{200} << 30));
-  EXPECT_TRUE(check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 0));
+      check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 1, 1, std::int64_t{200} << 30));
+  EXPECT_TRUE(check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 1, 1, 0));
   EXPECT_GT(available_memory(), std::int64_t{16} << 20);
+}
+
+// A Galaxy's four rows of devices on each of two hosts: what counts is the host's sum.
+TEST(Memory, AllRanksOfAHostCount) {
+  const KvCapacity capacity{64, 512, 512};
+  const ShardPlan shards = *ShardPlan::make(llama70b(), kGalaxy);
+  const RankGrid grid = *share_mesh(kGalaxy, 8);
+  std::int64_t all = 0;
+  for (int rank = 0; rank < 8; ++rank) {
+    all +=
+        memory_need(llama70b(), shards, grid.block(rank), ComputeDType::kBf16, capacity, 2).weights;
+  }
+  // Every rank has the embedding, and its part of the rest.
+  const double embedding = 2.0 * 128256 * 8192;
+  EXPECT_NEAR(static_cast<double>(all), 2.0 * 70.55e9 + 7 * embedding, 0.01e9);
+  const MemoryNeed one =
+      memory_need(llama70b(), shards, grid.block(0), ComputeDType::kBf16, capacity, 2);
+  EXPECT_TRUE(check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 4, 4 * one.total()));
+  EXPECT_TRUE(check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 1, one.total()));
+  const Status refused =
+      check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 4, 4 * one.total() - 1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kOutOfCapacity);
+  for (const std::string& part :
+       {"the run needs " + bytes_text(4 * one.total()) + " on this host, 4 ranks of " +
+            bytes_text(one.total()) + " each",
+        "weights " + bytes_text(one.weights), "available are " + bytes_text(4 * one.total() - 1),
+        std::string("512 pages x 64 positions x 327680 bytes on each of 4 columns")}) {
+    EXPECT_NE(refused.error().message.find(part), std::string::npos)
+        << refused.error().message << " lacks " << part;
+  }
 }
 
 TEST(Memory, BytesAreReadable) {

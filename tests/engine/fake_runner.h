@@ -1,7 +1,6 @@
 // What: a ModelRunner whose "model" is a hash. Its KV pages hold the token of each position, and
-// the
-//   logits of a row are a function of the tokens that a walk over the pages finds: a wrong page, a
-//   stale position or a wrong offset changes the answer. The real sampler chooses.
+//   the logits of a row are a function of the tokens that a walk over the pages finds: a wrong
+//   page, a stale position or a wrong offset changes the answer. The real sampler chooses.
 // Who owns: the test. Thread: the test's.
 #pragma once
 

@@ -107,12 +107,12 @@ TEST_P(BatchInvariance, LogitsAreBitEqual) {
     for (const std::int64_t block : {64, 16}) {
       // The plain loops are slow: half of the combinations.
       if (kernels == "reference" && (threads == 1) != (block == 16)) continue;
-      TestModel model(test::tiny("meta"), {.dtype = dtype,
-                                           .threads = threads,
-                                           .block = block,
-                                           .positions = 16384,
-                                           .max_rows = 2048,
-                                           .kernels = kernels});
+      TestModel model(test::tiny("meta_mp8"), {.dtype = dtype,
+                                               .threads = threads,
+                                               .block = block,
+                                               .positions = 16384,
+                                               .max_rows = 2048,
+                                               .kernels = kernels});
       for (const std::int64_t chunk : {302, 128, 16, 1}) {
         if (chunk == 1 && threads == 1) continue;
         expect_same(alone(model, chunk), "chunk", chunk);

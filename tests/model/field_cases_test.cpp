@@ -59,11 +59,12 @@ TEST(C17, PageBordersAndStalePages) {
     for (const TokenId id : {79, 686, 315, 982, 374}) prompt.push_back(id);
   }
   constexpr std::int64_t kPositions = 4096;
-  TestModel contiguous(test::tiny("meta"),
+  TestModel contiguous(test::tiny("meta_mp8"),
                        {.threads = 1, .block = kPositions, .positions = kPositions});
   std::map<std::size_t, std::vector<TokenId>> expected;  // by length
   for (const std::int64_t block : {16, 32, 64}) {
-    TestModel paged(test::tiny("meta"), {.threads = 1, .block = block, .positions = kPositions});
+    TestModel paged(test::tiny("meta_mp8"),
+                    {.threads = 1, .block = block, .positions = kPositions});
     const std::vector<TokenId> other(static_cast<std::size_t>(kPositions), 999);
     paged.logits(other, {}, 512);
     for (const std::size_t length : std::initializer_list<std::size_t>{

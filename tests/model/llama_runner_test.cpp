@@ -13,7 +13,8 @@ using test::TestModel;
 
 class RunnerRefuses : public testing::Test {
  protected:
-  RunnerRefuses() : model_(test::tiny("meta"), {.block = 16, .positions = 64, .max_rows = 48}) {}
+  RunnerRefuses()
+      : model_(test::tiny("meta_mp8"), {.block = 16, .positions = 64, .max_rows = 48}) {}
 
   std::string refusal(const StepSequence& sequence) {
     const auto result = model_.runner().step({{&sequence, 1}});
@@ -77,13 +78,14 @@ TEST_F(RunnerRefuses, WhatWouldBeAnAccessOutside) {
 
 TEST(RunnerCapacity, IsChecked) {
   ThreadTeam team(1);
-  const auto source = open_checkpoint(test::tiny("meta"));
+  const auto source = open_checkpoint(test::tiny("meta_mp8"));
   ASSERT_TRUE(source);
   const auto refuse = [&](const KvCapacity& capacity) {
     auto weights = load_weights(**source, team);
     TG_CHECK(weights);
-    const auto runner = LlamaRunner::create(std::move(*weights), team,
-                                            {*choose_kernels(""), ComputeDType::kBf16, capacity});
+    const auto runner =
+        LlamaRunner::create(std::move(*weights), team,
+                            {*choose_kernels(""), ComputeDType::kBf16, capacity, 0, {}, nullptr});
     return runner ? std::string("accepted") : runner.error().text();
   };
   EXPECT_EQ(refuse({24, 8, 32}), "pages of 24 positions: need a multiple of 16");
@@ -101,8 +103,8 @@ class MadeUpSource : public TensorSource {
         broken_(std::move(broken)) {}
   const ModelConfig& config() const override { return config_; }
   std::span<const TensorInfo> tensors() const override { return tensors_; }
-  Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
-                   std::span<float> out) const override {
+  Status read_block(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
+                    std::int64_t, std::int64_t, std::span<float> out) const override {
     if (tensor.name == broken_) return error(ErrorCode::kIo, "{}: row {}", broken_, first_row);
     EXPECT_EQ(static_cast<std::int64_t>(out.size()), row_count * tensor.columns());
     std::fill(out.begin(), out.end(), static_cast<float>(first_row % 7));
@@ -189,7 +191,8 @@ TEST(LoadWeights, PeakMemoryIsNearThePackedWeights) {
   ThreadTeam team(2);
   const auto source = open_checkpoint(directory.string());
   ASSERT_TRUE(source) << source.error().text();
-  const std::int64_t packed = packed_weight_bytes((*source)->config());
+  const std::int64_t packed =
+      packed_weight_bytes((*source)->config(), *ShardPlan::make((*source)->config(), {}), {});
   EXPECT_GT(packed, std::int64_t{200} << 20);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from here
   const std::int64_t before = peak_memory();

@@ -62,6 +62,8 @@ struct ModelSetting {
   std::int64_t positions = 4096;  // in the pool, whatever the block
   std::int64_t max_rows = 512;
   std::string kernels = {};
+  MeshShape mesh = {};
+  CollectivePlan collectives = {};
 };
 
 class TestModel {
@@ -72,12 +74,16 @@ class TestModel {
     const auto source = open_checkpoint(path);
     if (!source) ADD_FAILURE() << source.error().text();
     TG_CHECK(source);
-    auto weights = load_weights(**source, team_);
+    const auto plan = ShardPlan::make((*source)->config(), setting.mesh);
+    TG_CHECK(plan);
+    auto weights =
+        load_weights(**source, *plan, {0, setting.mesh.rows, 0, setting.mesh.cols}, team_);
     TG_CHECK(weights);
     RunnerOptions options;
     options.kernels = *choose_kernels(setting.kernels);
     options.dtype = setting.dtype;
     options.capacity = {setting.block, setting.positions / setting.block, setting.max_rows};
+    options.collectives = setting.collectives;
     auto runner = LlamaRunner::create(std::move(*weights), team_, options);
     TG_CHECK(runner);
     runner_ = std::move(*runner);

@@ -110,7 +110,8 @@ TEST(TinyModelKernels, AgreeWithTheGoldens) {
   const auto expected = arrays.floats("len129.f32.logits");
   for (const KernelTable* kernels : available_kernels()) {
     for (const ComputeDType dtype : {ComputeDType::kF32, ComputeDType::kBf16}) {
-      TestModel model(test::tiny("meta"), {.dtype = dtype, .kernels = std::string(kernels->name)});
+      TestModel model(test::tiny("meta_mp8"),
+                      {.dtype = dtype, .kernels = std::string(kernels->name)});
       const auto logits = model.logits(ids, {rows.begin(), rows.end()});
       for (std::size_t i = 0; i < rows.size(); ++i) {
         const auto agreement = test::compare(logits[i], expected.subspan(i * 1024, 1024));

@@ -22,7 +22,7 @@ struct Form {
 };
 
 TokenizerPointer load_tiny_model() {
-  return must(load_tiktoken(kGolden + "tiny/meta/tokenizer.model"));
+  return must(load_tiktoken(kGolden + "tiny/meta_mp8/tokenizer.model"));
 }
 
 TokenizerPointer from_json(const TokenizerPointer& ranks, TokenId count, bool pairs) {

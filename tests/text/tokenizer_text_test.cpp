@@ -17,7 +17,7 @@ using testing::ElementsAre;
 
 TokenizerPointer tiny() {
   static const TokenizerPointer tokenizer =
-      must(load_tiktoken(kGolden + "tiny/meta/tokenizer.model"));
+      must(load_tiktoken(kGolden + "tiny/meta_mp8/tokenizer.model"));
   return tokenizer;
 }
 
