@@ -1,0 +1,25 @@
+// What: internal to the kernels layer: what both users of the tile unit share.
+// Who owns: nothing. Thread: any; tile registers are a thread's own.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+
+namespace tg {
+
+// What ldtilecfg reads: for each tile register its rows and the bytes of a row. A register that is
+// not used has zeros.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+};
+static_assert(sizeof(TileShapes) == 64);
+
+// KernelTable::matmul_quantized, for CPUs with AMX-INT8 and AVX-512 VNNI.
+void matmul_quantized_amx(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
+
+}  // namespace tg
