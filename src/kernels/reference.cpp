@@ -56,27 +56,40 @@ float scale_at(WeightFormat format, const std::byte* group, std::int64_t j) {
   return half_to_float(half);
 }
 
+// Up to 64 rows at a time share the decoding of a group.
 void matmul_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  constexpr std::int64_t kRows = 64;
   const QuantizedRows& x = args.quantized;
   const WeightFormat format = args.w.format;
-  for (std::int64_t output = panel_begin * kPanelWidth;
-       output < std::min(args.w.n, panel_end * kPanelWidth); ++output) {
+  const std::int64_t end = std::min(args.w.n, panel_end * kPanelWidth);
+  for (std::int64_t output = panel_begin * kPanelWidth; output < end; ++output) {
     const std::byte* panel = args.w.panel_data(output / kPanelWidth);
     const std::int64_t lane = output % kPanelWidth;
-    for (std::int64_t row = 0; row < args.m; ++row) {
-      float sum = 0.0F;
+    for (std::int64_t first = 0; first < args.m; first += kRows) {
+      const std::int64_t rows = std::min(kRows, args.m - first);
+      std::array<float, kRows> sums{};
       for (std::int64_t g = 0; g < args.w.groups(); ++g) {
         const std::byte* group = panel + g * group_bytes(format);
-        const std::int64_t at = g * x.rows + row;
-        int integer = 0;
+        std::array<int, kGroup> weights{};
         for (std::int64_t i = 0; i < kGroup; ++i) {
-          integer += x.codes[at * kGroup + i] * code_at(format, group, lane, i);
+          weights[static_cast<std::size_t>(i)] = code_at(format, group, lane, i);
         }
-        const float scaled = static_cast<float>(integer) * scale_at(format, group, lane);
-        sum = std::fma(scaled, x.scales[at], sum);
+        const float scale = scale_at(format, group, lane);
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const std::int64_t at = g * x.rows + first + r;
+          int integer = 0;
+          for (std::int64_t i = 0; i < kGroup; ++i) {
+            integer += x.codes[at * kGroup + i] * weights[static_cast<std::size_t>(i)];
+          }
+          float& sum = sums[static_cast<std::size_t>(r)];
+          sum = std::fma(static_cast<float>(integer) * scale, x.scales[at], sum);
+        }
       }
-      float& y = args.y[row * args.ldy + output];
-      y = args.add ? y + sum : sum;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        float& y = args.y[(first + r) * args.ldy + output];
+        const float sum = sums[static_cast<std::size_t>(r)];
+        y = args.add ? y + sum : sum;
+      }
     }
   }
 }
