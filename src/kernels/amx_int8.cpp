@@ -9,6 +9,10 @@
 #define TG_AMX_INT8 \
   __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
 
+#define TG_AMX_INT8_INLINE             \
+  inline __attribute__((always_inline, \
+                        target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+
 namespace tg {
 namespace {
 
@@ -36,7 +40,7 @@ struct HalfPanels {
 
 // Integer sums of one group for H halves, through the tile registers of parity `kOdd`.
 template <int kOdd, int H>
-TG_AMX_INT8 inline void multiply_group(const std::int8_t* x, const std::byte* w, std::int64_t half,
+TG_AMX_INT8_INLINE void multiply_group(const std::int8_t* x, const std::byte* w, std::int64_t half,
                                        std::int32_t* out) {
   if constexpr (kOdd == 0) {
     _tile_loadd(4, x, kGroup);
@@ -65,6 +69,23 @@ TG_AMX_INT8 inline void multiply_group(const std::int8_t* x, const std::byte* w,
   }
 }
 
+// Adds the integer sums of one group, times both scales, to the sums.
+template <int R, int H>
+TG_AMX_INT8_INLINE void add_group(const std::int32_t* integers, const std::byte* weight_scales,
+                                  const float* input_scales, __m512 (&sums)[R][H]) {
+  TG_UNROLL
+  for (int h = 0; h < H; ++h) {
+    const __m512 scale = _mm512_cvtph_ps(
+        _mm256_load_si256(reinterpret_cast<const __m256i*>(weight_scales + 32 * h)));
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(integers + 256 * h + 16 * r));
+      sums[r][h] =
+          _mm512_fmadd_ps(_mm512_mul_ps(sum, scale), _mm512_set1_ps(input_scales[r]), sums[r][h]);
+    }
+  }
+}
+
 // R rows x H halves of sums over the groups of the tile; the tile has `rows` of them.
 template <int R, int H>
 TG_AMX_INT8 void multiply(const QuantizedTile& t, const HalfPanels& p, std::int64_t rows,
@@ -80,35 +101,28 @@ TG_AMX_INT8 void multiply(const QuantizedTile& t, const HalfPanels& p, std::int6
   // The stores of a group and the loads of the one before are on their way at the same time.
   alignas(64) std::int32_t integers[2][2 * 256];
   const std::int8_t* x = t.codes;
+  const std::byte* w = p.codes;
+  const std::byte* weight_scales = p.scales;
+  const float* input_scales = t.scales;
   const std::byte* next = t.next;
-  const auto finish = [&](std::int64_t g) TG_AMX_INT8 {
-    const std::int32_t* from = integers[g % 2];
-    const float* scales = t.scales + g * t.stride;
-    TG_UNROLL
-    for (int h = 0; h < H; ++h) {
-      const __m512 scale = _mm512_cvtph_ps(_mm256_load_si256(
-          reinterpret_cast<const __m256i*>(p.scales + g * p.scale_stride + 32 * h)));
-      TG_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(from + 256 * h + 16 * r));
-        sums[r][h] =
-            _mm512_fmadd_ps(_mm512_mul_ps(sum, scale), _mm512_set1_ps(scales[r]), sums[r][h]);
-      }
-    }
-  };
-  for (std::int64_t g = 0; g < t.groups; ++g, x += t.code_stride) {
+  multiply_group<0, H>(x, w, p.half, integers[0]);
+  for (std::int64_t g = 1; g <= t.groups; ++g) {
     for (std::int64_t line = 0; line < t.next_lines; ++line, next += 64) {
       _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
     }
-    const std::byte* w = p.codes + g * p.stride;
-    if (g % 2 == 0) {
-      multiply_group<0, H>(x, w, p.half, integers[0]);
-    } else {
-      multiply_group<1, H>(x, w, p.half, integers[1]);
+    x += t.code_stride;
+    w += p.stride;
+    // Groups are too far apart for the CPU to ask by itself (10 % faster with 512 rows).
+    TG_UNROLL
+    for (int r = 0; r < R; r += 2) {
+      _mm_prefetch(reinterpret_cast<const char*>(x + 2 * t.code_stride + r * kGroup), _MM_HINT_T0);
     }
-    if (g > 0) finish(g - 1);
+    if (g < t.groups && g % 2 == 0) multiply_group<0, H>(x, w, p.half, integers[0]);
+    if (g < t.groups && g % 2 == 1) multiply_group<1, H>(x, w, p.half, integers[1]);
+    add_group<R, H>(integers[(g - 1) % 2], weight_scales, input_scales, sums);
+    weight_scales += p.scale_stride;
+    input_scales += t.stride;
   }
-  finish(t.groups - 1);
   TG_UNROLL
   for (int r = 0; r < R; ++r) {
     if (r >= rows) break;  // behind are the sums of other rows

@@ -31,9 +31,9 @@ struct QuantizedTile {
   std::int64_t next_lines = 0;
 };
 
-// Groups per visit of a panel: 34 KiB of int8 codes, which stay in the level-2 cache together with
-// the rows' codes (16 KiB per 16 rows) while all rows go over them.
-inline constexpr std::int64_t kTileGroups = 32;
+// Groups per visit of a panel: 17 KiB of int8 codes, which stay in the level-1 cache together with
+// 8 KiB of 16 rows' codes while all rows go over them (twice as many were 5 % slower).
+inline constexpr std::int64_t kTileGroups = 16;
 // Rows that share one visit; their sums take 240 KiB of stack.
 inline constexpr std::int64_t kQuantizedRowGroup = 480;
 
