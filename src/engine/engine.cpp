@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "engine/speculation_window.h"
+
 namespace tg {
 namespace {
 
@@ -26,7 +28,7 @@ struct Engine::Sequence {
   RequestId id = 0;
   Request request;  // prompt_ids moved to tokens
   TokenSink* sink = nullptr;
-  std::vector<TokenId> tokens;  // the prompt, then what was sampled
+  std::vector<TokenId> tokens;  // the prompt, what was sampled, then `drafted` proposals
   std::int64_t prompt_tokens = 0;
   std::int64_t max_new = 0;
 
@@ -41,18 +43,42 @@ struct Engine::Sequence {
   bool scores_delivered = false;
   std::vector<RowAsk> asks;  // of the step in progress
 
+  SpeculationWindow window;
+  SpeculationCounts speculation;
+  std::vector<TokenId> proposals;  // the proposer's, of the step in progress
+  std::int64_t drafted = 0;        // 0 between steps
+
   bool cancelled = false;
   bool finished = false;
   std::int64_t preemptions = 0;
   RequestTiming timing;
 
-  std::int64_t known() const { return static_cast<std::int64_t>(tokens.size()); }
+  std::int64_t known() const { return static_cast<std::int64_t>(tokens.size()) - drafted; }
+  std::span<const TokenId> known_tokens() const {
+    return std::span(tokens).first(static_cast<std::size_t>(known()));
+  }
   std::int64_t sampled() const { return known() - prompt_tokens; }
   std::span<const TokenId> prompt() const {
     return std::span(tokens).first(static_cast<std::size_t>(prompt_tokens));
   }
-  std::span<const TokenId> output() const {
-    return std::span(tokens).subspan(static_cast<std::size_t>(prompt_tokens));
+  // As it is when `ahead` proposals turn out right.
+  std::span<const TokenId> output(std::int64_t ahead = 0) const {
+    return std::span(tokens).subspan(static_cast<std::size_t>(prompt_tokens),
+                                     static_cast<std::size_t>(sampled() + ahead));
+  }
+  void drop_drafted() {
+    tokens.resize(static_cast<std::size_t>(known()));
+    drafted = 0;
+  }
+  // Adds a sampled token; true when it was the next proposal, so that the row after it counts.
+  bool take(TokenId token) {
+    if (drafted > 0 && tokens[static_cast<std::size_t>(known())] == token) {
+      --drafted;
+      return true;
+    }
+    drop_drafted();
+    tokens.push_back(token);
+    return false;
   }
   bool stops_at(TokenId token) const {
     return !request.ignore_eos && contains(request.stop_ids, token);
@@ -90,6 +116,13 @@ Result<std::unique_ptr<Engine>> Engine::create(ModelRunner& runner, EngineOption
                  "{} users need {} rows in a step of decoding, but it has {}", options.max_users,
                  options.max_users, rows);
   }
+  const SpeculationOptions& speculation = options.speculation;
+  if (speculation.proposer != nullptr && (speculation.tokens < 1 || speculation.max_rows < 2)) {
+    return error(ErrorCode::kBadArgument,
+                 "{} proposed tokens of a user and {} rows of a step that has proposals: 1 and 2 "
+                 "are the least",
+                 speculation.tokens, speculation.max_rows);
+  }
   options.max_rows = rows;
   if (!options.clock) options.clock = steady_seconds;
   return std::unique_ptr<Engine>(new Engine(runner, std::move(options)));
@@ -99,8 +132,10 @@ Engine::Engine(ModelRunner& runner, EngineOptions options)
     : runner_(runner),
       options_(std::move(options)),
       capacity_(runner.kv_capacity()),
-      limits_{options_.max_users, options_.max_rows, options_.prefill_chunk, capacity_.block},
-      batch_(std::make_unique<Batch>()) {
+      limits_{options_.max_users, options_.max_rows, options_.prefill_chunk, capacity_.block,
+              options_.speculation.max_rows},
+      batch_(std::make_unique<Batch>()),
+      proposer_(options_.speculation.proposer) {
   for (std::int32_t domain = 0; domain < runner.kv_domains(); ++domain) {
     std::optional<std::uint64_t> seed = options_.shuffle_pages;
     if (seed) *seed += static_cast<std::uint64_t>(domain);
@@ -155,13 +190,15 @@ bool Engine::cancel(RequestId id) {
 void Engine::finish(Sequence& sequence, FinishReason reason, Error error) {
   if (sequence.finished) return;
   sequence.finished = true;
+  sequence.drop_drafted();
+  if (proposer_ != nullptr) proposer_->forget(sequence.id);
   pools_[static_cast<std::size_t>(sequence.kv_domain)].release(sequence.pages);
   sequence.timing.finished_s = options_.clock();
   ++stats_.finished;
-  const FinishEvent event{sequence.id,        reason,
-                          std::move(error),   sequence.prompt_tokens,
-                          sequence.sampled(), sequence.preemptions,
-                          sequence.timing};
+  const FinishEvent event{sequence.id,          reason,
+                          std::move(error),     sequence.prompt_tokens,
+                          sequence.sampled(),   sequence.preemptions,
+                          sequence.speculation, sequence.timing};
   sequence.sink->on_finish(event);  // the last use of the sink: it may be gone afterwards
 }
 
@@ -182,6 +219,7 @@ bool Engine::step() {
     const StepPlan step_plan = plan(scheduler_state());
     TG_CHECK(!step_plan.work.empty());
     take_pages(step_plan);
+    propose(step_plan);
     build_batch(step_plan);
     if (!batch_->sequences.empty()) run_batch();
     drop_finished();
@@ -191,12 +229,23 @@ bool Engine::step() {
   return !sequences_.empty();
 }
 
-SchedulerState Engine::scheduler_state() const {
+// How many tokens the proposer has for a user, as far as they could be of use.
+std::int64_t Engine::proposals_for(Sequence& s) {
+  const bool decoding = s.running && s.sampled() > 0 && s.known() - s.cached == 1;
+  if (proposer_ == nullptr || !decoding || s.request.mask != nullptr) return 0;
+  // With proposals a step samples one token more than it has of them.
+  const std::int64_t room = std::min(options_.speculation.tokens, s.max_new - s.sampled() - 1);
+  const std::int64_t most = s.window.size(room);
+  if (most < 1) return 0;
+  return std::clamp<std::int64_t>(proposer_->count(s.id, s.known_tokens(), most), 0, most);
+}
+
+SchedulerState Engine::scheduler_state() {
   SchedulerState state;
   state.limits = limits_;
   for (const PagePool& pool : pools_) state.free_pages.push_back(pool.free_pages());
   for (const auto& [id, sequence] : sequences_) {
-    const Sequence& s = *sequence;
+    Sequence& s = *sequence;
     // A plan never looks further into the queue than there are users.
     if (!s.running && static_cast<std::int64_t>(state.waiting.size()) >= limits_.max_users) {
       continue;
@@ -208,6 +257,7 @@ SchedulerState Engine::scheduler_state() const {
     scheduled.longest = s.prompt_tokens + std::max<std::int64_t>(s.max_new - 1, 0);
     scheduled.pages = static_cast<std::int64_t>(s.pages.size());
     scheduled.kv_domain = s.kv_domain;
+    scheduled.proposals = proposals_for(s);
     (s.running ? state.running : state.waiting).push_back(scheduled);
   }
   return state;
@@ -217,6 +267,7 @@ void Engine::take_pages(const StepPlan& step_plan) {
   for (const RequestId id : step_plan.preempted) {
     Sequence& s = *sequences_.at(id);
     pools_[static_cast<std::size_t>(s.kv_domain)].release(s.pages);
+    if (proposer_ != nullptr) proposer_->forget(id);
     s.running = false;
     s.cached = 0;
     ++s.preemptions;
@@ -233,6 +284,32 @@ void Engine::take_pages(const StepPlan& step_plan) {
   }
 }
 
+void Engine::propose(const StepPlan& step_plan) {
+  proposal_asks_.clear();
+  for (const PlannedWork& work : step_plan.work) {
+    if (work.proposals == 0) continue;
+    Sequence& s = *sequences_.at(work.id);
+    s.proposals.clear();
+    proposal_asks_.push_back({s.id, s.known_tokens(), work.proposals, &s.proposals});
+  }
+  if (proposal_asks_.empty()) return;
+  if (Status status = proposer_->propose(proposal_asks_); !status) {
+    stats_.proposer_error = std::move(status).error();
+    proposer_ = nullptr;
+    return;
+  }
+  for (const ProposalAsk& ask : proposal_asks_) keep_proposals(*sequences_.at(ask.id), ask.most);
+}
+
+// Up to the first that cannot be run or needs no row: after a stop id comes nothing.
+void Engine::keep_proposals(Sequence& s, std::int64_t most) {
+  for (const TokenId token : s.proposals) {
+    if (s.drafted == most || token < 0 || token >= runner_.vocab() || s.stops_at(token)) return;
+    s.tokens.push_back(token);
+    ++s.drafted;
+  }
+}
+
 void Engine::build_batch(const StepPlan& step_plan) {
   batch_->works.clear();
   batch_->members.clear();
@@ -246,8 +323,8 @@ void Engine::build_batch(const StepPlan& step_plan) {
     }
     if (s.timing.started_s == 0.0) s.timing.started_s = last_step_.started_s;
     StepSequence step_sequence;
-    step_sequence.tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(s.cached),
-                                                       static_cast<std::size_t>(work.rows));
+    step_sequence.tokens = std::span(s.tokens).subspan(
+        static_cast<std::size_t>(s.cached), static_cast<std::size_t>(work.rows + s.drafted));
     step_sequence.first_position = s.cached;
     step_sequence.pages = s.pages;
     step_sequence.kv_domain = s.kv_domain;
@@ -274,19 +351,27 @@ Status Engine::build_asks(Sequence& s, const PlannedWork& work) {
     }
   }
   if (!work.reaches_end || s.max_new == 0) return {};
+  // Each proposed token's row is sampled as it will be in plain decoding, should it come to it.
+  for (std::int64_t ahead = 0; ahead <= s.drafted; ++ahead) {
+    add_sample_ask(s, work.rows - 1 + ahead, ahead);
+  }
+  if (s.request.mask != nullptr) {
+    TG_ASSIGN(s.asks.back().context.allowed, s.request.mask->allowed_after(s.output()));
+  }
+  return {};
+}
+
+void Engine::add_sample_ask(Sequence& s, std::int64_t row, std::int64_t ahead) {
   RowAsk ask;
   ask.kind = RowAsk::Kind::kSample;
-  ask.row = work.rows - 1;
-  const bool before_min = s.sampled() < s.request.min_new_tokens && !s.request.ignore_eos;
+  ask.row = row;
+  const std::int64_t index = s.sampled() + ahead;
+  const bool before_min = index < s.request.min_new_tokens && !s.request.ignore_eos;
   ask.params = before_min ? &s.before_min : &s.request.sampling;
   ask.context.prompt = s.prompt();
-  ask.context.output = s.output();
-  ask.context.token_index = static_cast<std::uint64_t>(s.sampled());
-  if (s.request.mask != nullptr) {
-    TG_ASSIGN(ask.context.allowed, s.request.mask->allowed_after(s.output()));
-  }
+  ask.context.output = s.output(ahead);
+  ask.context.token_index = static_cast<std::uint64_t>(index);
   s.asks.push_back(ask);
-  return {};
 }
 
 void Engine::run_batch() {
@@ -324,10 +409,11 @@ void Engine::count_step() {
     const std::int64_t rows = batch_->works[i].rows;
     (batch_->works[i].decoding ? last_step_.decode_rows : last_step_.prefill_rows) += rows;
     stats_.recomputed_rows += std::clamp<std::int64_t>(s.ever_cached - s.cached, 0, rows);
+    last_step_.proposals += s.drafted;
   }
   stats_.decode_rows += last_step_.decode_rows;
   stats_.prefill_rows += last_step_.prefill_rows;
-  stats_.rows += last_step_.decode_rows + last_step_.prefill_rows;
+  stats_.rows += last_step_.decode_rows + last_step_.prefill_rows + last_step_.proposals;
 }
 
 void Engine::deliver(Sequence& s, const PlannedWork& work, std::span<RowAnswer> answers,
@@ -345,17 +431,44 @@ void Engine::deliver(Sequence& s, const PlannedWork& work, std::span<RowAnswer> 
   if (s.max_new == 0) {
     finish(s, FinishReason::kLength);
   } else {
-    deliver_token(s, answers.back().token, now);
+    deliver_samples(s, answers.last(static_cast<std::size_t>(s.drafted + 1)), now);
   }
 }
 
-void Engine::deliver_token(Sequence& s, const SampledToken& sampled, double now) {
+// The tokens of a step: the first always counts, each other one if its row's input was right, that
+// is if the token before it is the one that was proposed.
+void Engine::deliver_samples(Sequence& s, std::span<const RowAnswer> answers, double now) {
+  const std::int64_t proposed = s.drafted;
+  if (proposed > 0) {
+    const SpeculationCounts counts = {1, proposed, 0};
+    s.speculation += counts;
+    stats_.speculation += counts;
+  }
+  std::int64_t accepted = 0;
+  while (deliver_token(s, answers[static_cast<std::size_t>(accepted)].token, now)) {
+    ++accepted;
+    if (s.cancelled) break;  // by a sink: nothing comes after that
+  }
+  s.drop_drafted();
+  // What the rows behind a wrong token have written lies at positions that are not `cached`: they
+  // are written again before anything reads them.
+  s.cached += accepted;
+  s.ever_cached = std::max(s.ever_cached, s.cached);
+  if (proposed > 0) {
+    s.window.record(proposed, accepted);
+  } else {
+    s.window.pass();
+  }
+}
+
+// True when the token is the one that was proposed and the answer goes on: the next row counts.
+bool Engine::deliver_token(Sequence& s, const SampledToken& sampled, double now) {
   if (sampled.logprob == kMinusInfinity) {  // the sampler's sign that nothing could be chosen
     finish(s, FinishReason::kError,
            Error{ErrorCode::kBadArgument,
                  fmt::format("mask and bias leave no token to choose after {} tokens", s.sampled()),
                  {}});
-    return;
+    return false;
   }
   if (sampled.token < 0 || sampled.token >= runner_.vocab()) {
     finish(s, FinishReason::kError,
@@ -363,10 +476,14 @@ void Engine::deliver_token(Sequence& s, const SampledToken& sampled, double now)
                  fmt::format("the runner chose token {} of a vocabulary of {}", sampled.token,
                              runner_.vocab()),
                  {}});
-    return;
+    return false;
   }
   const std::int64_t index = s.sampled();
-  s.tokens.push_back(sampled.token);
+  const bool proposed = s.take(sampled.token);
+  if (proposed) {
+    ++s.speculation.accepted;
+    ++stats_.speculation.accepted;
+  }
   s.timing.token_times_s.push_back(now);
   ++stats_.sampled_tokens;
   ++last_step_.sampled_tokens;
@@ -378,6 +495,7 @@ void Engine::deliver_token(Sequence& s, const SampledToken& sampled, double now)
   } else if (last) {
     finish(s, FinishReason::kLength);
   }
+  return proposed && !s.finished;
 }
 
 std::int64_t Engine::running() const {

@@ -1,7 +1,8 @@
 // What: the one loop that turns requests into tokens: continuous batching over a ModelRunner. Each
 //   step(): cancellations, plan (scheduler.h), pages, one runner step, stop rules, events.
-//   A request's tokens depend on itself alone (ids, parameters, seed), never on its batch mates.
-// Who owns: the caller owns runner and sinks, which outlive the engine's use of them; the engine
+//   A request's tokens depend on itself alone (ids, parameters, seed), never on its batch mates and
+//   never on what a Proposer guessed.
+// Who owns: the caller owns runner, proposer and sinks, which outlive the engine's use; the engine
 //   owns all request and page state. An engine that goes away with requests in it sends no events.
 // Thread: one thread calls everything here.
 #pragma once
@@ -17,11 +18,21 @@
 #include "base/result.h"
 #include "engine/admission.h"
 #include "engine/page_pool.h"
+#include "engine/proposer.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "model/model_runner.h"
 
 namespace tg {
+
+struct SpeculationOptions {
+  Proposer* proposer = nullptr;  // nullptr: plain decoding
+  std::int64_t tokens = 8;       // most proposals of a user in a step
+  // Rows of a step up to which proposals are added. Reading weights and computing with them take
+  // equally long at about ten rows (35 to 59 GB/s against 470 GFLOP/s in bf16, a multiplication
+  // and an addition per two bytes); far above it a wrong row costs as much as a right one earns.
+  std::int64_t max_rows = 16;
+};
 
 struct EngineOptions {
   std::int64_t max_users = 32;       // 1..256 requests in flight; more wait in the queue
@@ -29,14 +40,17 @@ struct EngineOptions {
   std::int64_t prefill_chunk = 512;  // prompt rows of one user in a step; 0: no limit but max_rows
   std::optional<std::uint64_t> shuffle_pages = {};  // seed: hand out pages in a random order
   std::function<double()> clock = {};  // seconds, never decreasing; empty: the steady clock
+  SpeculationOptions speculation = {};
 };
 
 struct EngineStats {
   std::int64_t steps = 0;
   std::int64_t rows = 0;
   std::int64_t prefill_rows = 0;
-  std::int64_t decode_rows = 0;
+  std::int64_t decode_rows = 0;      // without proposals: one per user and step
   std::int64_t recomputed_rows = 0;  // of the prefill rows: done again after a preemption
+  SpeculationCounts speculation;     // its proposals are rows too
+  Error proposer_error;              // why there are no proposals any more, if so
   std::int64_t sampled_tokens = 0;
   std::int64_t preemptions = 0;
   std::int64_t submitted = 0;
@@ -46,8 +60,9 @@ struct EngineStats {
 
 // What the last step() did; no rows when there was nothing to run.
 struct StepReport {
-  std::int64_t decode_rows = 0;
+  std::int64_t decode_rows = 0;  // users that decode
   std::int64_t prefill_rows = 0;
+  std::int64_t proposals = 0;
   std::int64_t sampled_tokens = 0;
   double started_s = 0.0;
   double runner_s = 0.0;  // inside ModelRunner::step
@@ -56,7 +71,8 @@ struct StepReport {
 
 class Engine {
  public:
-  // kBadArgument: max_users outside 1..256, fewer rows than users, or a runner without pages.
+  // kBadArgument: max_users outside 1..256, fewer rows than users, a runner without pages, or a
+  // proposer that may propose nothing.
   static Result<std::unique_ptr<Engine>> create(ModelRunner& runner, EngineOptions options);
   ~Engine();
   Engine(const Engine&) = delete;
@@ -98,14 +114,19 @@ class Engine {
   void finish(Sequence& sequence, FinishReason reason, Error error = {});
   void drop_finished();
   // The parts of step(), in their order.
-  SchedulerState scheduler_state() const;
+  std::int64_t proposals_for(Sequence& s);
+  SchedulerState scheduler_state();
   void take_pages(const StepPlan& step_plan);
+  void propose(const StepPlan& step_plan);
+  void keep_proposals(Sequence& s, std::int64_t most);
   void build_batch(const StepPlan& step_plan);
   Status build_asks(Sequence& s, const PlannedWork& work);
+  void add_sample_ask(Sequence& s, std::int64_t row, std::int64_t ahead);
   void run_batch();
   void count_step();
   void deliver(Sequence& s, const PlannedWork& work, std::span<RowAnswer> answers, double now);
-  void deliver_token(Sequence& s, const SampledToken& sampled, double now);
+  void deliver_samples(Sequence& s, std::span<const RowAnswer> answers, double now);
+  bool deliver_token(Sequence& s, const SampledToken& sampled, double now);
 
   ModelRunner& runner_;
   EngineOptions options_;
@@ -116,6 +137,8 @@ class Engine {
   std::map<RequestId, std::unique_ptr<Sequence>> sequences_;
   RequestId last_id_ = 0;
   std::unique_ptr<Batch> batch_;
+  Proposer* proposer_;
+  std::vector<ProposalAsk> proposal_asks_;  // of the step in progress
   bool in_step_ = false;
   EngineStats stats_;
   StepReport last_step_;

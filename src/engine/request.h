@@ -19,7 +19,7 @@ namespace tg {
 using RequestId = std::uint64_t;  // 1, 2, ... in order of submit()
 
 // Which ids may come next (a grammar, a list of choices). Owned by the caller, alive until
-// on_finish.
+// on_finish. Asked once per token, in order: requests with a mask get no proposals (proposer.h).
 class TokenMask {
  public:
   virtual ~TokenMask() = default;
@@ -60,6 +60,20 @@ struct RequestTiming {
   double ttft_s() const { return token_times_s.empty() ? 0.0 : token_times_s[0] - submitted_s; }
 };
 
+// How well a request's next tokens were guessed (proposer.h).
+struct SpeculationCounts {
+  std::int64_t steps = 0;     // with proposals
+  std::int64_t proposed = 0;  // tokens
+  std::int64_t accepted = 0;  // of them, what was sampled too
+
+  SpeculationCounts& operator+=(const SpeculationCounts& other) {
+    steps += other.steps;
+    proposed += other.proposed;
+    accepted += other.accepted;
+    return *this;
+  }
+};
+
 struct TokenEvent {
   RequestId id = 0;
   std::int64_t index = 0;       // 0 for the first sampled token
@@ -76,6 +90,7 @@ struct FinishEvent {
   std::int64_t prompt_tokens = 0;      // as given
   std::int64_t completion_tokens = 0;  // every sampled token, the stop id included
   std::int64_t preemptions = 0;        // how often its pages were taken and recomputed
+  SpeculationCounts speculation;
   const RequestTiming& timing;
 };
 
@@ -106,6 +121,7 @@ class AnswerSink : public TokenSink {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;
   std::int64_t preemptions = 0;
+  SpeculationCounts speculation;
   RequestTiming timing;
 
   bool on_token(const TokenEvent& event) override;

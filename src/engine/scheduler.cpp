@@ -20,7 +20,10 @@ class Planner {
   StepPlan run() {
     plan_running();
     // What was just taken away for lack of pages shall not come back in the same step.
-    if (plan_.preempted.empty()) admit();
+    if (plan_.preempted.empty()) {
+      admit();
+      share_proposals();
+    }
     for (PlannedWork& work : prefills_) plan_.work.push_back(work);
     return std::move(plan_);
   }
@@ -87,11 +90,52 @@ class Planner {
     free_[static_cast<std::size_t>(kv_domain)] -= work.new_pages;
     if (work.decoding) {
       plan_.work.push_back(work);
+      decoding_.push_back(&s);
     } else {
       rows_left_ -= rows;
       prefills_.push_back(work);
     }
     return work.new_pages;
+  }
+
+  // Row by row in turns, the oldest first, while the step has room. With that the users that are
+  // proposed most get what the others leave.
+  void share_proposals() {
+    std::int64_t room = std::min(state_.limits.proposal_rows, state_.limits.max_rows);
+    for (const PlannedWork& work : plan_.work) room -= work.rows;
+    for (const PlannedWork& work : prefills_) room -= work.rows;
+    for (bool shared = true; shared && room > 0;) {
+      shared = false;
+      for (std::size_t i = 0; i < decoding_.size() && room > 0; ++i) {
+        if (!add_proposal(*decoding_[i], plan_.work[i])) continue;
+        shared = true;
+        --room;
+      }
+    }
+  }
+
+  bool add_proposal(const ScheduledSequence& s, PlannedWork& work) {
+    if (work.proposals >= s.proposals) return false;
+    const std::int64_t held = s.pages + work.new_pages;
+    if (pages(s.known + work.proposals + 1) > held) {
+      // A guess takes no page that a running sequence may need for its next token.
+      if (free_[domain(s)] <= running_in(domain(s))) return false;
+      --free_[domain(s)];
+      ++work.new_pages;
+    }
+    ++work.proposals;
+    return true;
+  }
+
+  // Sequences with pages of the domain, the newly admitted too.
+  std::int64_t running_in(std::size_t wanted) const {
+    const auto old =
+        std::count_if(state_.running.begin(), state_.running.end(),
+                      [wanted](const ScheduledSequence& s) { return domain(s) == wanted; });
+    return old +
+           std::count_if(prefills_.begin(), prefills_.end(), [wanted](const PlannedWork& work) {
+             return work.admitted && static_cast<std::size_t>(work.kv_domain) == wanted;
+           });
   }
 
   // The youngest running sequence of i's domain that is younger than i gives its pages back. Being
@@ -139,6 +183,7 @@ class Planner {
   std::vector<bool> preempted_;      // [running]
   std::int64_t rows_left_;           // for prefill
   StepPlan plan_;
+  std::vector<const ScheduledSequence*> decoding_;  // those of plan_.work
   std::vector<PlannedWork> prefills_;
 };
 

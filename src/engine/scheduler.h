@@ -2,7 +2,8 @@
 //   Decodes first, then prefill in chunks up to the row budget, oldest request first; a free slot
 //   is filled from the queue at once; when pages run out the youngest running request gives its
 //   pages back and is recomputed later. The oldest request therefore advances in every step: no
-//   deadlock and no starvation.
+//   deadlock and no starvation. Proposed tokens (proposer.h) get rows and pages that nobody else
+//   wants, and only while the step stays small.
 // Who owns: plain values. Thread: any.
 #pragma once
 
@@ -18,6 +19,8 @@ struct SchedulerLimits {
   std::int64_t max_rows = 512;     // rows of a step; >= max_users
   std::int64_t prefill_chunk = 0;  // rows of one sequence per step; 0: no limit but max_rows
   std::int64_t block = 64;         // positions per page
+  // Rows of a step up to which proposed tokens are added to it.
+  std::int64_t proposal_rows = 0;
 };
 
 struct ScheduledSequence {
@@ -27,6 +30,8 @@ struct ScheduledSequence {
   std::int64_t longest = 0;  // positions that it can have in the pages at the end of its life
   std::int64_t pages = 0;    // held
   std::int32_t kv_domain = 0;
+  // Proposed to follow the known ones, if it is decoding; known + proposals <= longest.
+  std::int64_t proposals = 0;
 
   std::int64_t remaining() const { return known - cached; }
   // One row brings it to its next token. (The last row of a chunked prefill looks the same and is
@@ -42,15 +47,17 @@ struct SchedulerState {
   std::vector<ScheduledSequence> waiting;
 };
 
-// `rows` tokens of one sequence from its position `cached` on; needs `new_pages` more pages first.
+// `rows` known tokens of one sequence from its position `cached` on, then `proposals` proposed
+// ones; needs `new_pages` more pages first.
 struct PlannedWork {
   RequestId id = 0;
   std::int64_t rows = 0;
+  std::int64_t proposals = 0;
   std::int64_t new_pages = 0;
   std::int32_t kv_domain = 0;
   bool admitted = false;  // was waiting; has its place in kv_domain from now on
   bool decoding = false;
-  bool reaches_end = false;  // its last row is the last known token: the next one can be sampled
+  bool reaches_end = false;  // the last of `rows` is the last known token: the next can be sampled
 };
 
 struct StepPlan {

@@ -24,13 +24,20 @@ inline std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 32);
 }
 
-// The next row of logits after `tokens`, in about -8..8.
-inline std::vector<float> logits_after(std::span<const TokenId> tokens, std::int64_t vocab) {
+// The next row of logits after `tokens`, in about -8..8. After `habit` of 100 texts the same token
+// as always follows the last one, however the rest of the text goes: a text that repeats itself
+// for a while and then does not.
+inline std::vector<float> logits_after(std::span<const TokenId> tokens, std::int64_t vocab,
+                                       std::uint64_t habit = 0) {
   std::uint64_t hash = 1;
   for (const TokenId id : tokens) hash = mix(hash * 3 + static_cast<std::uint64_t>(id) + 7);
   std::vector<float> logits(static_cast<std::size_t>(vocab));
   for (std::size_t i = 0; i < logits.size(); ++i) {
     logits[i] = static_cast<float>(mix(hash + i * 0x9e37U) % 16001) / 1000.0F - 8.0F;
+  }
+  if (mix(hash) % 100 < habit) {
+    const auto last = static_cast<std::uint64_t>(tokens.back());
+    logits[mix(last + 1) % static_cast<std::uint64_t>(vocab)] += 20.0F;
   }
   return logits;
 }
@@ -44,6 +51,7 @@ class FakeRunner : public ModelRunner {
     std::int64_t blocks = 64;
     std::int64_t max_rows = 256;
     std::int32_t domains = 1;
+    std::uint64_t habit = 0;
   };
 
   explicit FakeRunner(Options options)
@@ -94,7 +102,7 @@ class FakeRunner : public ModelRunner {
         last_row = ask.row;
         std::vector<TokenId> seen;
         for (std::int64_t p = 0; p <= s.first_position + ask.row; ++p) seen.push_back(cell(s, p));
-        std::vector<float> logits = logits_after(seen, options_.vocab);
+        std::vector<float> logits = logits_after(seen, options_.vocab, options_.habit);
         RowAnswer answer;
         if (ask.kind == RowAsk::Kind::kScore) {
           ++scored_rows;

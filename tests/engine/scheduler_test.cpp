@@ -150,6 +150,44 @@ TEST(Scheduler, PagesAreTakenOnlyWithinADomain) {
   EXPECT_EQ(p.preempted, (std::vector<RequestId>{1, 3}));
 }
 
+std::vector<std::int64_t> proposals_of(const StepPlan& p) {
+  std::vector<std::int64_t> counts;
+  for (const PlannedWork& work : p.work) counts.push_back(work.proposals);
+  return counts;
+}
+
+TEST(Scheduler, ProposalsShareTheRowsThatASmallStepHasLeft) {
+  SchedulerState state = state_of(8, 64, 0, 100);
+  state.limits.proposal_rows = 16;
+  state.running = {running(1, 16, 17), running(2, 50, 51), running(3, 20, 21)};
+  state.running[0].proposals = 2;
+  state.running[1].proposals = 9;
+  state.running[2].proposals = 9;
+  EXPECT_EQ(proposals_of(plan(state)), (std::vector<std::int64_t>{2, 6, 5}));  // 13 rows are left
+  state.limits.max_rows = 9;
+  EXPECT_EQ(proposals_of(plan(state)), (std::vector<std::int64_t>{2, 2, 2}));
+  state.limits.max_rows = 64;
+  state.waiting = {waiting(4, 12)};  // a prompt in the step: one row is left
+  EXPECT_EQ(proposals_of(plan(state)), (std::vector<std::int64_t>{1, 0, 0, 0}));
+  state.waiting = {waiting(4, 13)};
+  EXPECT_EQ(proposals_of(plan(state)), (std::vector<std::int64_t>{0, 0, 0, 0}));
+}
+
+TEST(Scheduler, ProposalsTakeNoPageThatSomebodyMayNeed) {
+  SchedulerState state = state_of(8, 64, 0, 3);
+  state.limits.proposal_rows = 64;
+  state.running = {running(1, 30, 31), running(2, 15, 16)};
+  state.running[0].proposals = 20;
+  state.running[1].proposals = 20;
+  const StepPlan p = plan(state);
+  // Position 31 is the last of the page that 1 has, 15 that of 2. One of three pages may go.
+  EXPECT_EQ(proposals_of(p), (std::vector<std::int64_t>{1, 16}));
+  EXPECT_EQ(p.work[0].new_pages, 0);
+  EXPECT_EQ(p.work[1].new_pages, 1);
+  state.free_pages = {2};
+  EXPECT_EQ(proposals_of(plan(state)), (std::vector<std::int64_t>{1, 0}));
+}
+
 // One random life of a server, driven by plain numbers: arrivals, cancels, ends, small pools.
 // Checks each plan against the rules of scheduler.h and returns what went wrong, or "".
 class Trace {
@@ -165,6 +203,8 @@ class Trace {
       pools_.emplace_back(pages_, static_cast<std::uint64_t>(i));
     }
     arrivals_ = pick(1, 30);
+    proposes_ = seed % 2 == 1;
+    if (proposes_) state_.limits.proposal_rows = pick(2, 48);
   }
 
   std::string run() {
@@ -192,12 +232,14 @@ class Trace {
   }
 
   std::int64_t preemptions() const { return preemptions_; }
+  std::int64_t proposed() const { return proposed_; }
 
  private:
   struct Live {
     ScheduledSequence s;
     PageTable table;
     std::int64_t new_tokens = 0;
+    std::int64_t reached = 0;  // positions that had a row, proposals too
     bool running = false;
   };
 
@@ -236,11 +278,41 @@ class Trace {
     state_.waiting.clear();
     for (auto& [id, live] : live_) {
       live.s.pages = size(live.table);
+      live.s.proposals = proposes_ ? pick(0, std::min<std::int64_t>(live.new_tokens - 1, 9)) : 0;
       (live.running ? state_.running : state_.waiting).push_back(live.s);
     }
   }
 
+  // Rows of a step that has proposals, and pages that they leave to the others.
+  std::string check_proposals(const StepPlan& p) const {
+    std::int64_t rows = 0, proposals = 0;
+    std::vector<std::int64_t> free = state_.free_pages, users(free.size(), 0);
+    std::vector<bool> grown(free.size(), false);
+    for (const ScheduledSequence& s : state_.running)
+      ++users[static_cast<std::size_t>(s.kv_domain)];
+    for (const PlannedWork& work : p.work) {
+      const ScheduledSequence& s = live_.at(work.id).s;
+      const auto domain = static_cast<std::size_t>(work.kv_domain);
+      rows += work.rows;
+      proposals += work.proposals;
+      free[domain] -= work.new_pages;
+      if (work.admitted) ++users[domain];
+      if (work.proposals > 0 && !work.decoding) return "proposals of one who does not decode";
+      if (work.proposals > s.proposals) return "more proposals than there are";
+      const std::int64_t needed = pages_for(s.cached + work.rows, state_.limits.block);
+      if (work.new_pages > std::max<std::int64_t>(needed - s.pages, 0)) grown[domain] = true;
+    }
+    if (proposals > 0 && rows + proposals > state_.limits.proposal_rows)
+      return "too many proposals";
+    if (proposals > 0 && !p.preempted.empty()) return "proposals though pages are short";
+    for (std::size_t d = 0; d < free.size(); ++d) {
+      if (grown[d] && free[d] < users[d]) return "a proposal took a page that somebody needs";
+    }
+    return "";
+  }
+
   std::string check(const StepPlan& p) const {
+    if (const std::string wrong = check_proposals(p); !wrong.empty()) return wrong;
     const SchedulerLimits& limits = state_.limits;
     if (p.work.empty()) return "nothing planned though requests are there";
     std::int64_t rows = 0, users = size(state_.running) - size(p.preempted);
@@ -264,7 +336,7 @@ class Trace {
         return "chunk too long";
       }
       if (work.reaches_end != (live.s.cached + work.rows == live.s.known)) return "reaches_end";
-      rows += work.rows;
+      rows += work.rows + work.proposals;
       if (work.admitted) {
         ++users;
         last_admitted = work.id;
@@ -311,6 +383,7 @@ class Trace {
       pools_[static_cast<std::size_t>(live.s.kv_domain)].release(live.table);
       live.running = false;
       live.s.cached = 0;
+      live.reached = 0;
       ++preemptions_;
     }
     for (const PlannedWork& work : p.work) {
@@ -323,11 +396,21 @@ class Trace {
         return;
       }
       live.s.cached += work.rows;
-      if (size(live.table) != pages_for(live.s.cached, state_.limits.block)) {
+      // The pages of proposals that came to nothing stay for the tokens that will.
+      const std::int64_t held = size(live.table);
+      if (held < pages_for(live.s.cached + work.proposals, state_.limits.block) ||
+          held > pages_for(std::max(live.reached, live.s.cached + work.proposals),
+                           state_.limits.block)) {
         failure_ = "not just the pages that the rows need";
         return;
       }
+      live.reached = std::max(live.reached, live.s.cached + work.proposals);
       if (!work.reaches_end) continue;
+      const std::int64_t accepted = pick(0, work.proposals);
+      proposed_ += work.proposals;
+      live.s.cached += accepted;
+      live.s.known += accepted;
+      live.new_tokens -= accepted;
       if (--live.new_tokens == 0 || pick(0, 20) == 0) {
         end(work.id);
       } else {
@@ -343,17 +426,21 @@ class Trace {
   std::int64_t arrivals_ = 0;
   RequestId last_id_ = 0;
   std::int64_t preemptions_ = 0;
+  std::int64_t proposed_ = 0;
+  bool proposes_ = false;
   std::map<RequestId, Live> live_;
   std::string failure_;
 };
 
 TEST(Scheduler, TenThousandRandomTraces) {
-  std::int64_t preemptions = 0;
+  std::int64_t preemptions = 0, proposed = 0;
   for (std::uint64_t seed = 0; seed < 10000; ++seed) {
     Trace trace(seed);
     ASSERT_EQ(trace.run(), "") << "seed " << seed;
     preemptions += trace.preemptions();
+    proposed += trace.proposed();
   }
+  EXPECT_GT(proposed, 10000);
   EXPECT_GT(preemptions, 10000);  // the pools were small enough to matter
 }
 
