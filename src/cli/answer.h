@@ -20,6 +20,7 @@ struct UserAnswer {
   double ttft_s = 0.0;                 // from submission to the first token
   std::vector<double> token_times_s;   // one per sampled token, since submission
   std::vector<SampledToken> logprobs;  // when the sampling asked for them
+  SpeculationCounts speculation;
 };
 
 // The settings of a run and its whole duration.
@@ -39,6 +40,7 @@ struct RunSummary {
   std::int64_t page_max_num_blocks = 0;
   bool instruct = false;
   bool stop_at_eos = false;
+  std::string speculative = "none";
   double load_s = 0.0;
   double run_s = 0.0;  // from the first submission to the last token
 };

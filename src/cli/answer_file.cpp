@@ -32,6 +32,10 @@ Json logprobs_json(const std::vector<SampledToken>& tokens) {
   return list;
 }
 
+Json speculation_json(const SpeculationCounts& counts) {
+  return {{"steps", counts.steps}, {"proposed", counts.proposed}, {"accepted", counts.accepted}};
+}
+
 Json user_json(const UserAnswer& user) {
   Json j;
   j["prompt"] = user.prompt;
@@ -50,6 +54,7 @@ Json user_json(const UserAnswer& user) {
                    {"repetition_penalty", user.sampling.repetition_penalty},
                    {"presence_penalty", user.sampling.presence_penalty},
                    {"frequency_penalty", user.sampling.frequency_penalty}};
+  if (user.speculation.steps > 0) j["speculation"] = speculation_json(user.speculation);
   if (user.sampling.top_logprobs >= 0) j["logprobs"] = logprobs_json(user.logprobs);
   return j;
 }
@@ -69,7 +74,8 @@ Json settings_json(const RunSummary& s) {
           {"page_block_size", s.page_block_size},
           {"page_max_num_blocks", s.page_max_num_blocks},
           {"instruct", s.instruct},
-          {"stop_at_eos", s.stop_at_eos}};
+          {"stop_at_eos", s.stop_at_eos},
+          {"speculative", s.speculative}};
 }
 
 Status io_error(const std::string& path, const char* what) {
@@ -86,12 +92,14 @@ std::string answer_json(const RunSummary& summary,
   file["batches"] = Json::array();
   std::int64_t prompt_tokens = 0;
   std::int64_t output_tokens = 0;
+  SpeculationCounts speculation;
   for (const std::vector<UserAnswer>& batch : batches) {
     Json users = Json::array();
     for (const UserAnswer& user : batch) users.push_back(user_json(user));
     const Performance p = measure(batch);
     prompt_tokens += p.prompt_tokens;
     output_tokens += p.output_tokens;
+    speculation += p.speculation;
     file["batches"].push_back({{"users", std::move(users)},
                                {"ttft_mean_s", p.ttft.mean},
                                {"ttft_p50_s", p.ttft.p50},
@@ -106,7 +114,8 @@ std::string answer_json(const RunSummary& summary,
   file["totals"] = {{"prompt_tokens", prompt_tokens},
                     {"output_tokens", output_tokens},
                     {"load_s", summary.load_s},
-                    {"run_s", summary.run_s}};
+                    {"run_s", summary.run_s},
+                    {"speculation", speculation_json(speculation)}};
   // Text can end in half a character only if the model did so; then it has U+FFFD already.
   return file.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -17,6 +17,7 @@
 #include "cli/ranks.h"
 #include "cli/run_requests.h"
 #include "cli/sampling_options.h"
+#include "cli/speculation_options.h"
 
 namespace tg {
 namespace {
@@ -24,6 +25,7 @@ namespace {
 struct ChatOptions {
   ModelOptions model;
   SamplingOptions sampling;
+  SpeculativeOptions speculative;
   std::string system;
   std::int64_t max_generated_tokens = 512;
   std::int64_t max_seq_len = 8192;
@@ -125,8 +127,10 @@ Status answer(const ChatOptions& o, const OpenedModel& model, Engine& engine,
   turns.push_back({"assistant", a.text});
   if (::isatty(STDERR_FILENO) == 1) {
     const Performance p = measure(answers);
-    print_error("\x1b[2m[{} + {} tokens, first after {:.0f} ms, {:.1f} tok/s]\x1b[0m\n",
-                p.prompt_tokens, p.output_tokens, 1e3 * p.ttft.mean, p.decode_tokens_per_s);
+    const std::string guesses = speculation_text(p.speculation);
+    print_error("\x1b[2m[{} + {} tokens, first after {:.0f} ms, {:.1f} tok/s{}{}]\x1b[0m\n",
+                p.prompt_tokens, p.output_tokens, 1e3 * p.ttft.mean, p.decode_tokens_per_s,
+                guesses.empty() ? "" : "; ", guesses);
   }
   return {};
 }
@@ -137,6 +141,8 @@ Result<int> run(ChatOptions& o) {
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
   const ModelConfig& config = model.source->config();
   TG_RETURN_IF_ERROR(validate(o.sampling.params, config.vocab));
+  TG_ASSIGN(const Speculation speculation,
+            open_speculation(o.speculative, o.model, settings, model));
   std::vector<ChatTurn> start;
   if (!o.system.empty()) start.push_back({"system", o.system});
   // Whether this model can chat at all, before it is loaded.
@@ -147,7 +153,8 @@ Result<int> run(ChatOptions& o) {
   ask.domains = settings.mesh.shape.cols;
   ask.max_seq_len = std::min(o.max_seq_len, config.max_context);
   TG_ASSIGN(const ContextPlan plan, plan_context(config, ask));
-  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded, LoadedModel::load(model, settings, plan, 1));
+  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
+            LoadedModel::load(model, settings, plan, 1, speculation));
   if (!loaded->leads()) return loaded->serve();
 
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
@@ -188,6 +195,7 @@ void add_chat_command(CLI::App& program, ChosenCommand& chosen) {
   o->sampling.params.temperature = 0.7;
   o->sampling.params.top_p = 0.9;
   add_sampling_options(*app, o->sampling);
+  add_speculative_options(*app, o->speculative);
   app->add_option("--system", o->system, "the system message; default: the template's own");
   add_whole_number(*app, "--max-generated-tokens,--max_generated_tokens", "per answer", 1,
                    kMostCount, o->max_generated_tokens);

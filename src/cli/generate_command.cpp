@@ -15,6 +15,7 @@
 #include "cli/ranks.h"
 #include "cli/run_requests.h"
 #include "cli/sampling_options.h"
+#include "cli/speculation_options.h"
 
 namespace tg {
 namespace {
@@ -22,6 +23,7 @@ namespace {
 struct GenerateOptions {
   ModelOptions model;
   SamplingOptions sampling;
+  SpeculativeOptions speculative;
   std::optional<std::string> prompt;
   std::string prompt_ids;
   int instruct = 0;
@@ -50,6 +52,8 @@ Result<int> run(GenerateOptions& o) {
   if (settings.leads()) TG_RETURN_IF_ERROR(check_writable(o.output));
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
   const ModelConfig& config = model.source->config();
+  TG_ASSIGN(const Speculation speculation,
+            open_speculation(o.speculative, o.model, settings, model));
 
   UserRequest request;
   request.prompt = o.prompt.value_or("");
@@ -71,7 +75,8 @@ Result<int> run(GenerateOptions& o) {
   TG_RETURN_IF_ERROR(check_request(
       check, {config.vocab, plan.max_seq_len, plan.capacity.block, plan.capacity.blocks}));
 
-  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded, LoadedModel::load(model, settings, plan, 1));
+  TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
+            LoadedModel::load(model, settings, plan, 1, speculation));
   if (!loaded->leads()) return loaded->serve();
   RunRequestsOptions run_options;
   run_options.max_new_tokens = o.max_generated_tokens;
@@ -92,6 +97,7 @@ Result<int> run(GenerateOptions& o) {
     RunSummary summary = summarize("generate", model, o.model, settings, plan, 1);
     summary.max_generated_tokens = o.max_generated_tokens;
     summary.instruct = o.instruct != 0;
+    summary.speculative = speculation.kind;
     summary.stop_at_eos = o.stop_at_eos != 0;
     summary.load_s = loaded->load_s();
     summary.run_s = answer.token_times_s.empty() ? 0.0 : answer.token_times_s.back();
@@ -103,6 +109,7 @@ Result<int> run(GenerateOptions& o) {
       "loading took {:.1f} s; seed {}\n",
       p.prompt_tokens, p.output_tokens, answer.finish_reason, 1e3 * p.ttft.mean,
       p.decode_tokens_per_s, loaded->load_s(), request.sampling.seed);
+  if (p.speculation.proposed > 0) print_error("{}\n", speculation_text(p.speculation));
   return 0;
 }
 
@@ -114,6 +121,7 @@ void add_generate_command(CLI::App& program, ChosenCommand& chosen) {
   add_checkpoint_options(*app, o->model);
   add_run_options(*app, o->model);
   add_sampling_options(*app, o->sampling);
+  add_speculative_options(*app, o->speculative);
   app->add_option("--prompt", o->prompt,
                   "the text to continue; empty: BOS alone, if the model has one");
   app->add_option("--prompt-ids", o->prompt_ids, "token ids in place of text: 1,2,3");

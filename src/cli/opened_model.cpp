@@ -239,14 +239,52 @@ RunSummary summarize(const std::string& command, const OpenedModel& model,
   return s;
 }
 
+namespace {
+
+// The draft runs on one device, whatever the mesh: its pool holds what all columns' pools hold.
+KvCapacity draft_capacity(const RunSettings& settings, const ContextPlan& plan) {
+  KvCapacity capacity = plan.capacity;
+  capacity.blocks *= settings.mesh.shape.cols;
+  return capacity;
+}
+
+// Before either is read.
+Status check_memory_of_both(const OpenedModel& model, const OpenedModel& draft,
+                            const RunSettings& settings, const ContextPlan& plan) {
+  const auto need_of = [&settings](const OpenedModel& m, MeshShape shape,
+                                   const KvCapacity& capacity) -> Result<std::int64_t> {
+    TG_ASSIGN(const ShardPlan shards, ShardPlan::make(m.source->config(), shape));
+    return memory_need(m.source->config(), shards, {0, shape.rows, 0, shape.cols}, settings.dtype,
+                       capacity, settings.threads)
+        .total();
+  };
+  TG_ASSIGN(const std::int64_t ours, need_of(model, settings.mesh.shape, plan.capacity));
+  auto theirs = need_of(draft, {}, draft_capacity(settings, plan));
+  if (!theirs) return at_place(std::move(theirs).error(), draft.path);
+  const std::int64_t available = available_memory();
+  if (available == 0 || ours + *theirs <= available) return {};
+  return error(ErrorCode::kOutOfCapacity,
+               "the model needs {} and its draft model {}: together {}; available are {}",
+               bytes_text(ours), bytes_text(*theirs), bytes_text(ours + *theirs),
+               bytes_text(available));
+}
+
+}  // namespace
+
 Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const OpenedModel& model,
                                                        const RunSettings& settings,
-                                                       const ContextPlan& plan,
-                                                       std::int64_t users) {
+                                                       const ContextPlan& plan, std::int64_t users,
+                                                       const Speculation& speculation) {
   const auto begin = std::chrono::steady_clock::now();
+  if (speculation.draft != nullptr) {
+    TG_RETURN_IF_ERROR(check_memory_of_both(model, *speculation.draft, settings, plan));
+  }
   TG_ASSIGN(std::unique_ptr<LoadedModel> loaded, load_runner(model, settings, plan));
   if (!settings.leads()) return loaded;
-  TG_RETURN_IF_ERROR(loaded->start_engine(users));
+  if (speculation.draft != nullptr) {
+    TG_RETURN_IF_ERROR(loaded->load_draft(*speculation.draft, settings, plan));
+  }
+  TG_RETURN_IF_ERROR(loaded->start_engine(users, speculation));
   loaded->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loaded;
 }
@@ -298,7 +336,23 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   return loaded;
 }
 
-Status LoadedModel::start_engine(std::int64_t users) {
+Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& settings,
+                               const ContextPlan& plan) {
+  const ModelConfig& config = draft.source->config();
+  ProgressBar bar("Loading the draft model");
+  TG_ASSIGN(LlamaWeights weights,
+            load_weights(*draft.source, team_,
+                         [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
+  RunnerOptions options;
+  options.kernels = settings.kernels;
+  options.dtype = settings.dtype;
+  options.capacity = draft_capacity(settings, plan);
+  options.max_context = std::min(plan.max_seq_len, config.max_context);
+  TG_ASSIGN(draft_runner_, LlamaRunner::create(std::move(weights), team_, options));
+  return {};
+}
+
+Status LoadedModel::start_engine(std::int64_t users, const Speculation& speculation) {
   // The first touch of every buffer is slow and belongs to loading, not to the first user's answer.
   const TokenId token = 0;
   const PageId page = 0;
@@ -306,9 +360,16 @@ Status LoadedModel::start_engine(std::int64_t users) {
   warm_up.tokens = {&token, 1};
   warm_up.pages = {&page, 1};
   TG_RETURN_IF_ERROR(runner_->step({{&warm_up, 1}}));
+  if (draft_runner_ != nullptr) {
+    TG_RETURN_IF_ERROR(draft_runner_->step({{&warm_up, 1}}));
+    proposer_ = std::make_unique<DraftProposer>(*draft_runner_);
+  } else if (speculation.kind == "ngram") {
+    proposer_ = std::make_unique<NgramProposer>();
+  }
 
   EngineOptions engine_options;
   engine_options.max_users = users;
+  engine_options.speculation = {proposer_.get(), speculation.tokens, speculation.rows};
   TG_ASSIGN(engine_, Engine::create(*runner_, engine_options));
   return {};
 }

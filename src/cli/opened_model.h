@@ -14,7 +14,9 @@
 #include "cli/answer.h"
 #include "cli/context_plan.h"
 #include "cli/model_options.h"
+#include "engine/draft_proposer.h"
 #include "engine/engine.h"
+#include "engine/ngram_proposer.h"
 #include "model/llama_runner.h"
 #include "text/tokenizer.h"
 
@@ -65,13 +67,22 @@ RunSummary summarize(const std::string& command, const OpenedModel& model,
                      const ModelOptions& options, const RunSettings& settings,
                      const ContextPlan& plan, std::int64_t users);
 
+// How tokens are guessed (speculation_options.h makes it of options).
+struct Speculation {
+  std::string kind = "none";  // "ngram", "draft"
+  std::int64_t tokens = 0;    // see SpeculationOptions
+  std::int64_t rows = 0;
+  std::shared_ptr<const OpenedModel> draft = {};  // of "draft" only
+};
+
 class LoadedModel {
  public:
-  // Checks that the memory of this host is enough for all its ranks, then reads the weights with a
-  // progress bar.
+  // Checks that the memory of this host is enough for all its ranks and the draft model, then reads
+  // the weights with a progress bar.
   static Result<std::unique_ptr<LoadedModel>> load(const OpenedModel& model,
                                                    const RunSettings& settings,
-                                                   const ContextPlan& plan, std::int64_t users);
+                                                   const ContextPlan& plan, std::int64_t users,
+                                                   const Speculation& speculation = {});
   // The same without an engine: for who drives the runner himself.
   static Result<std::unique_ptr<LoadedModel>> load_runner(const OpenedModel& model,
                                                           const RunSettings& settings,
@@ -90,11 +101,14 @@ class LoadedModel {
  private:
   explicit LoadedModel(const RunSettings& settings)
       : transport_(settings.transport), team_(settings.threads) {}
-  Status start_engine(std::int64_t users);
+  Status load_draft(const OpenedModel& draft, const RunSettings& settings, const ContextPlan& plan);
+  Status start_engine(std::int64_t users, const Speculation& speculation);
 
   std::shared_ptr<Transport> transport_;
   ThreadTeam team_;
   std::unique_ptr<LlamaRunner> runner_;
+  std::unique_ptr<LlamaRunner> draft_runner_;
+  std::unique_ptr<Proposer> proposer_;
   std::unique_ptr<Engine> engine_;
   double load_s_ = 0.0;
 };

@@ -47,6 +47,7 @@ Performance measure(std::span<const UserAnswer> users) {
   for (const UserAnswer& user : users) {
     ++p.users;
     p.prompt_tokens += static_cast<std::int64_t>(user.prompt_ids.size());
+    p.speculation += user.speculation;
     const std::vector<double>& times = user.token_times_s;
     p.output_tokens += static_cast<std::int64_t>(times.size());
     if (times.empty()) continue;
@@ -64,7 +65,7 @@ Performance measure(std::span<const UserAnswer> users) {
       ++at.users;
       at.interval_s += user.token_times_s[i] - user.token_times_s[i - 1];
     }
-    if (at.users == 0) continue;
+    if (at.interval_s <= 0.0) continue;
     at.interval_s /= static_cast<double>(at.users);
     p.at_tokens.push_back(at);
   }
@@ -75,6 +76,16 @@ Performance measure(std::span<const UserAnswer> users) {
   p.ttft = percentiles(p.ttft_s);
   p.token_interval = percentiles(std::move(intervals));
   return p;
+}
+
+std::string speculation_text(const SpeculationCounts& counts) {
+  if (counts.proposed == 0) return {};
+  const auto accepted = static_cast<double>(counts.accepted);
+  const auto steps = static_cast<double>(counts.steps);
+  return fmt::format(
+      "{} of {} guessed tokens accepted ({:.1f} %), {:.2f} tokens per guessing step of a user",
+      counts.accepted, counts.proposed, 100.0 * accepted / static_cast<double>(counts.proposed),
+      (accepted + steps) / steps);
 }
 
 std::string performance_text(const Performance& p, double load_s) {
@@ -95,6 +106,7 @@ std::string performance_text(const Performance& p, double load_s) {
   line("Average Time to First Token (TTFT): {:.2f} ms", 1e3 * p.ttft.mean);
   line("Average speed: {:.2f} ms @ {:.2f} tok/s/user ({:.2f} tok/s throughput)",
        1e3 * p.token_interval.mean, rate(p.token_interval.mean), p.decode_tokens_per_s);
+  if (p.speculation.proposed > 0) line("Speculation: {}", speculation_text(p.speculation));
   line("                    {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}", "min", "mean", "p5",
        "p50", "p95", "p99", "max");
   const auto row = [&](const char* name, const Percentiles& q) {

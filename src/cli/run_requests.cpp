@@ -1,5 +1,7 @@
 #include "cli/run_requests.h"
 
+#include <spdlog/spdlog.h>
+
 #include <memory>
 #include <optional>
 #include <utility>
@@ -34,6 +36,7 @@ class TextSink : public TokenSink {
     answer.finish_reason = name(event.reason);
     answer.error = event.reason == FinishReason::kError ? event.error.text() : std::string();
     answer.ttft_s = event.timing.ttft_s();
+    answer.speculation = event.speculation;
     for (const double time : event.timing.token_times_s) {
       answer.token_times_s.push_back(time - event.timing.submitted_s);
     }
@@ -87,6 +90,9 @@ Result<std::vector<UserAnswer>> run_requests(Engine& engine, const Tokenizer* to
       cancelled = true;
       for (const RequestId id : ids) engine.cancel(id);
     }
+  }
+  if (const Error& why = engine.stats().proposer_error; !why.message.empty()) {
+    spdlog::warn("nothing is guessed any more, as the draft model failed: {}", why.text());
   }
   std::vector<UserAnswer> answers;
   answers.reserve(sinks.size());

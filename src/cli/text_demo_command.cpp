@@ -21,12 +21,14 @@
 #include "cli/prompts.h"
 #include "cli/ranks.h"
 #include "cli/run_requests.h"
+#include "cli/speculation_options.h"
 
 namespace tg {
 namespace {
 
 struct TextDemoOptions {
   ModelOptions model;
+  SpeculativeOptions speculative;
   std::string demo_case = "batch-1";
   std::optional<std::string> input_prompts;
   std::string prompt_ids;
@@ -146,9 +148,9 @@ void print_answers(const std::vector<UserAnswer>& answers, std::int64_t batch) {
 
 void print_iteration(const StepReport& step, std::int64_t iteration) {
   const double seconds = step.total_s;
+  const double rate = static_cast<double>(step.sampled_tokens) / seconds;
   print_out("Decode Iteration {}: Time: {:.2f} ms, tok/s/user: {:.2f}, Throughput: {:.2f} tok/s\n",
-            iteration, 1e3 * seconds, 1.0 / seconds,
-            static_cast<double>(step.sampled_tokens) / seconds);
+            iteration, 1e3 * seconds, rate / static_cast<double>(step.decode_rows), rate);
 }
 
 Result<std::vector<UserAnswer>> run_batch(const TextDemoOptions& o, const DemoPlan& plan,
@@ -190,6 +192,8 @@ Result<int> run(TextDemoOptions& o) {
   TG_ASSIGN(const DemoPlan plan, make_plan(o, demo_case));
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
   const ModelConfig& config = model.source->config();
+  TG_ASSIGN(const Speculation speculation,
+            open_speculation(o.speculative, o.model, settings, model));
 
   std::vector<UserRequest> entries;
   if (settings.leads()) {
@@ -208,7 +212,7 @@ Result<int> run(TextDemoOptions& o) {
   if (settings.leads()) TG_RETURN_IF_ERROR(check_requests(plan, entries, config, context));
 
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
-            LoadedModel::load(model, settings, context, plan.users));
+            LoadedModel::load(model, settings, context, plan.users, speculation));
   if (!loaded->leads()) return loaded->serve();
   if (o.stop_at_eos == 0) {
     spdlog::info("--stop-at-eos is off: answers go on after their end and will repeat themselves");
@@ -232,6 +236,7 @@ Result<int> run(TextDemoOptions& o) {
   RunSummary summary = summarize("text-demo", model, o.model, settings, context, plan.users);
   summary.max_generated_tokens = plan.max_generated_tokens;
   summary.instruct = o.instruct != 0;
+  summary.speculative = speculation.kind;
   summary.stop_at_eos = o.stop_at_eos != 0;
   summary.load_s = loaded->load_s();
   summary.run_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -273,6 +278,7 @@ void add_text_demo_command(CLI::App& program, ChosenCommand& chosen) {
                   "frequency_penalty, repetition_penalty, log_probs");
   add_switch(*app, "--stop-at-eos,--stop_at_eos", "1: a user ends with his answer", o->stop_at_eos);
   add_seed(*app, "in place of the sampling parameters' seeds; default: theirs, or 0", o->seed);
+  add_speculative_options(*app, o->speculative);
   app->add_flag("--print-iterations", o->print_iterations, "one line per step");
   app->add_option("--output", o->output, "write ids, texts, times and totals to this JSON file");
   std::string cases = "Cases:\n";

@@ -43,8 +43,9 @@ class OracleProposer : public Proposer {
           ask.proposals->push_back(answer[at]);
         } else {  // wrong, and now and then no id at all
           ask.proposals->push_back(
-              random_() % 10 == 0 ? -7
-                                  : static_cast<TokenId>((knows ? answer[at] + 1 : 0) % vocab_));
+              says_no_ids && random_() % 10 == 0
+                  ? -7
+                  : static_cast<TokenId>((knows ? answer[at] + 1 : 0) % vocab_));
         }
       }
     }
@@ -53,6 +54,7 @@ class OracleProposer : public Proposer {
   void forget(RequestId id) override { seen_.erase(id); }
 
   std::size_t remembered() const { return seen_.size(); }
+  bool says_no_ids = false;  // when wrong, now and then
   int calls = 0;
   int fail_at = -1;  // counted from 1
 

@@ -3,9 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <deque>
-#include <memory>
+#include <utility>
 #include <vector>
 
+#include "engine/draft_proposer.h"
 #include "engine/engine.h"
 #include "engine/engine_calls.h"
 #include "engine/ngram_proposer.h"
@@ -88,8 +89,14 @@ TEST_P(SpeculativeModel, TheAnswerIsThatOfPlainDecoding) {
   for (std::size_t u = 0; u < kUsers; ++u) {
     oracle.will_say(u + 1, requests[u].prompt_ids.size(), tokens_of(plain[u]));
   }
-  for (Proposer* proposer : {static_cast<Proposer*>(&ngram), static_cast<Proposer*>(&oracle)}) {
-    SCOPED_TRACE(proposer == &ngram ? "ngram" : "oracle");
+  // The same model on one device, greedy and without penalties: right often, not always.
+  test::ModelSetting draft_setting{.dtype = c.dtype, .block = 16, .positions = 4096};
+  test::TestModel draft_model(test::tiny("meta_mp8"), draft_setting);
+  DraftProposer draft(draft_model.runner());
+  const std::vector<std::pair<const char*, Proposer*>> proposers = {
+      {"ngram", &ngram}, {"oracle", &oracle}, {"draft", &draft}};
+  for (const auto& [name, proposer] : proposers) {
+    SCOPED_TRACE(name);
     auto engine = Engine::create(model.runner(), {.max_users = static_cast<std::int64_t>(kUsers),
                                                   .prefill_chunk = 24,
                                                   .shuffle_pages = 3,

@@ -145,6 +145,7 @@ TEST_P(Speculation, AnyGuessGivesThePlainAnswer) {
   for (const double right : {0.0, 0.5, 0.9, 1.0}) {
     SCOPED_TRACE(fmt::format("{} of the guesses are right", right));
     OracleProposer oracle(right, 64);
+    oracle.says_no_ids = true;
     for (std::size_t i = 0; i < plain.size(); ++i) {
       oracle.will_say(i + 1, static_cast<std::size_t>(plain[i].prompt_tokens), tokens_of(plain[i]));
     }
@@ -229,6 +230,24 @@ TEST(SpeculativeEngine, RightGuessesSaveSteps) {
   EXPECT_EQ(sink.completion_tokens, 1000);
   EXPECT_LT(engine->stats().steps, 110);  // 1000 tokens, up to 16 a step
   EXPECT_EQ(engine->stats().decode_rows, engine->stats().steps - 1);
+}
+
+TEST(SpeculativeEngine, NothingIsGuessedThatCouldNotCount) {
+  for (std::int64_t max_new = 0; max_new <= 6; ++max_new) {
+    FakeRunner runner({.habit = 100});
+    OracleProposer wrong(0.0, 64);
+    auto engine = engine_for(runner, {.speculation = {&wrong, 8, 16}});
+    AnswerSink sink;
+    const auto id = engine->submit(request_of({1, 2, 3}, max_new), &sink);
+    ASSERT_TRUE(id.has_value());
+    wrong.will_say(*id, 3, {});
+    engine->run_until_idle();
+    EXPECT_EQ(sink.completion_tokens, max_new);
+    // The first token comes from the prompt, and the last is sampled by the row before it. Two
+    // guesses at first, then one after a step of rest.
+    const std::vector<std::int64_t> guesses = {0, 0, 0, 1, 2, 3, 3};
+    EXPECT_EQ(sink.speculation.proposed, guesses[static_cast<std::size_t>(max_new)]) << max_new;
+  }
 }
 
 TEST(SpeculativeEngine, WrongGuessesCostOneRowInSixteenSteps) {
