@@ -1,7 +1,7 @@
 #include "cli/speculation_options.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "cli/number_option.h"
@@ -47,6 +47,11 @@ Result<Speculation> open_speculation(const SpeculativeOptions& options, const Mo
                  "--speculative draft with {} MPI ranks: a draft model runs in one process "
                  "(--mesh without mpirun, or --speculative ngram)",
                  settings.ranks());
+  }
+  std::error_code ignored;
+  if (!std::filesystem::exists(options.draft_model, ignored)) {
+    return error(ErrorCode::kNotFound, "--draft-model {}: no such file or directory",
+                 options.draft_model);
   }
   ModelOptions draft_options = model;
   draft_options.model = options.draft_model;

@@ -150,12 +150,12 @@ struct Expected {
 
 inline Expected expected_answer(std::vector<TokenId> tokens, std::int64_t max_new,
                                 const SamplingParams& params, std::span<const TokenId> stops,
-                                std::int64_t vocab) {
+                                std::int64_t vocab, std::uint64_t habit = 0) {
   Expected expected;
   SamplerScratch scratch;
   const std::size_t prompt = tokens.size();
   for (std::int64_t i = 0; i < max_new; ++i) {
-    std::vector<float> logits = logits_after(tokens, vocab);
+    std::vector<float> logits = logits_after(tokens, vocab, habit);
     SamplingContext context;
     context.prompt = std::span(tokens).first(prompt);
     context.output = std::span(tokens).subspan(prompt);

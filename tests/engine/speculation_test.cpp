@@ -19,6 +19,7 @@ namespace {
 
 using test::engine_for;
 using test::expect_same_answer;
+using test::expected_answer;
 using test::FakeRunner;
 using test::OracleProposer;
 using test::prompt_of;
@@ -238,9 +239,8 @@ TEST(SpeculativeEngine, NothingIsGuessedThatCouldNotCount) {
     OracleProposer wrong(0.0, 64);
     auto engine = engine_for(runner, {.speculation = {&wrong, 8, 16}});
     AnswerSink sink;
-    const auto id = engine->submit(request_of({1, 2, 3}, max_new), &sink);
-    ASSERT_TRUE(id.has_value());
-    wrong.will_say(*id, 3, {});
+    wrong.will_say(1, 3, expected_answer({1, 2, 3}, max_new, {}, {}, 64, 100).sampled);
+    ASSERT_TRUE(engine->submit(request_of({1, 2, 3}, max_new), &sink).has_value());
     engine->run_until_idle();
     EXPECT_EQ(sink.completion_tokens, max_new);
     // The first token comes from the prompt, and the last is sampled by the row before it. Two
@@ -252,14 +252,14 @@ TEST(SpeculativeEngine, NothingIsGuessedThatCouldNotCount) {
 
 TEST(SpeculativeEngine, WrongGuessesCostOneRowInSixteenSteps) {
   FakeRunner runner({.blocks = 400});
-  OracleProposer wrong(0.0, 64);  // says 0 everywhere
+  OracleProposer wrong(0.0, 64);
+  wrong.will_say(1, 3, expected_answer({1, 2, 3}, 1000, {}, {}, 64).sampled);
   auto engine = engine_for(runner, {.speculation = {&wrong, 8, 16}});
   AnswerSink sink;
-  const auto id = engine->submit(request_of({1, 2, 3}, 1000), &sink);
-  ASSERT_TRUE(id.has_value());
-  wrong.will_say(*id, 3, {});
+  ASSERT_TRUE(engine->submit(request_of({1, 2, 3}, 1000), &sink).has_value());
   engine->run_until_idle();
   EXPECT_EQ(engine->stats().steps, 1000);
+  EXPECT_EQ(sink.speculation.accepted, 0);
   EXPECT_LE(sink.speculation.proposed, 1000 / 16 + 6);
   EXPECT_GE(sink.speculation.proposed, 50);
 }
