@@ -186,6 +186,22 @@ TEST(PerformanceTest, OfTwoUsers) {
   }
 }
 
+TEST(PerformanceTest, TokensOfOneStepComeTogether) {
+  std::vector<UserAnswer> users = two_users();
+  users[0].token_times_s = {0.5, 0.5, 1.0};
+  users[1].token_times_s = {1.0, 1.0, 1.0};
+  users[0].speculation = {2, 8, 5};
+  users[1].speculation = {1, 2, 1};
+  const Performance p = measure(users);
+  EXPECT_TRUE(p.at_tokens.empty());  // no time between the first token and the one before it
+  EXPECT_DOUBLE_EQ(p.decode_tokens_per_s, 8.0);
+  const std::string text = performance_text(p, 0.0);
+  EXPECT_NE(text.find("Speculation: 6 of 10 guessed tokens accepted (60.0 %), 3.00 tokens per"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(performance_text(measure(two_users()), 0.0).find("guessed"), std::string::npos);
+}
+
 TEST(PerformanceTest, NothingGenerated) {
   const Performance p = measure({});
   EXPECT_EQ(p.decode_tokens_per_s, 0.0);
