@@ -16,22 +16,23 @@ import sys
 import tempfile
 
 
-def run(args, entries, options):
-    """The one user of each repeat, prompt by prompt."""
+def run(args, entry, options):
+    """The answer to one prompt, and its decode tokens/s."""
     with tempfile.TemporaryDirectory() as folder:
+        prompt = os.path.join(folder, "prompt.json")
+        with open(prompt, "w", encoding="utf-8") as file:
+            json.dump([entry], file)
         output = os.path.join(folder, "answers.json")
-        command = [args.program, "text-demo", "--model", args.model, "--input-prompts", args.prompts]
-        command += ["--batch-size", "1", "--repeat-batches", str(entries), "--stop-at-eos", "1"]
-        command += ["--max-seq-len", "2048", "--max-generated-tokens", str(args.tokens)]
-        command += ["--threads", str(args.threads), "--output", output]
-        # Greedy: the original's default has a temperature in some cases.
-        command += ["--sampling-params", '{"temperature": 0}'] + options
+        command = [args.program, "text-demo", "--model", args.model, "--input-prompts", prompt]
+        command += ["--batch-size", "1", "--stop-at-eos", "1", "--max-seq-len", "2048"]
+        command += ["--max-generated-tokens", str(args.tokens), "--threads", str(args.threads)]
+        command += ["--sampling-params", '{"temperature": 0}', "--output", output] + options
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit(done.stderr.strip())
         with open(output, encoding="utf-8") as file:
-            batches = json.load(file)["batches"]
-        return [batch["users"][0] | {"rate": batch["decode_tokens_per_s"]} for batch in batches]
+            batch = json.load(file)["batches"][0]
+        return batch["users"][0] | {"rate": batch["decode_tokens_per_s"]}
 
 
 def main():
@@ -46,18 +47,19 @@ def main():
     args = parser.parse_args(sys.argv[1:split])
     options = sys.argv[split + 1 :] or ["--speculative", "ngram"]
     with open(args.prompts, encoding="utf-8") as file:
-        prompts = [entry["prompt"] for entry in json.load(file)]
+        entries = json.load(file)
 
-    pairs = [[] for _ in prompts]
-    for _ in range(args.rounds):
-        plain = run(args, len(prompts), [])
-        guessed = run(args, len(prompts), options)
-        for pair, a, b in zip(pairs, plain, guessed):
-            pair.append((a, b))
+    pairs = [[] for _ in entries]
+    for turn in range(args.rounds):
+        for pair, entry in zip(pairs, entries):
+            # One right after the other, in changing order: the machine's speed moves in seconds.
+            first = run(args, entry, options if turn % 2 else [])
+            second = run(args, entry, [] if turn % 2 else options)
+            pair.append((second, first) if turn % 2 else (first, second))
 
     same = True
     print(f"load {os.getloadavg()[0]:.1f}, {args.threads} threads, {args.rounds} rounds, {' '.join(options)}")
-    for prompt, pair in zip(prompts, pairs):
+    for entry, pair in zip(entries, pairs):
         ratios = sorted(b["rate"] / a["rate"] for a, b in pair)
         a, b = pair[0]
         counts = b.get("speculation", {"accepted": 0, "proposed": 0})
@@ -68,7 +70,7 @@ def main():
             f"{statistics.median(x['rate'] for x, _ in pair):6.1f} -> "
             f"{statistics.median(y['rate'] for _, y in pair):6.1f} tok/s, "
             f"{len(a['output_ids'])} tokens, {counts['accepted']} of {counts['proposed']} accepted, "
-            f"{'identical' if equal else 'DIFFERENT TOKENS'}: {prompt[:60]}"
+            f"{'identical' if equal else 'DIFFERENT TOKENS'}: {entry['prompt'][:60]}"
         )
     return 0 if same else 1
 

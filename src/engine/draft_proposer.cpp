@@ -1,6 +1,7 @@
 #include "engine/draft_proposer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace tg {
 
@@ -45,7 +46,8 @@ void DraftProposer::start(ProposalAsk& ask) {
 // The rows of a step go to those first who need the fewest: a newcomer's prompt does not keep the
 // others from their proposals.
 void DraftProposer::plan_catching_up() {
-  std::ranges::stable_sort(members_, {}, [](const Member& m) { return m.rows.size(); });
+  std::ranges::sort(members_, {},
+                    [](const Member& m) { return std::pair(m.rows.size(), m.ask->id); });
   auto left = static_cast<std::size_t>(capacity_.max_rows);
   for (Member& member : members_) {
     const std::size_t missing = member.rows.size();
