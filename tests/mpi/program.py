@@ -25,14 +25,19 @@ SAMPLING = {"temperature": [0, 0.8, 0, 1.2, 0, 0.7, 1.0], "top_p": 0.95, "top_k"
             "log_probs": True}
 IDS = ["--prompt-ids", "1,2,3", "--max-generated-tokens", "12", "--stop-at-eos", "0",
        "--logprobs", "5", "--seed", "7"]
-DEMO = ["--batch-size", "7", "--instruct", "0", "--max-generated-tokens", "8",
-        "--repeat-batches", "2", "--sampling-params", json.dumps(SAMPLING),
+DEMO = ["--batch-size", "7", "--instruct", "0", "--repeat-batches", "2",
         "--page-params", '{"page_block_size": 16, "page_max_num_blocks": 512}',
         "--max-seq-len", "1024"]
+# A penalty below 1 is a reward: answers that repeat themselves can be guessed.
+REPEATING = SAMPLING | {"repetition_penalty": 0.3}
 RUNS = {
     "generate, greedy": ["generate", *IDS, "--temperature", "0"],
     "generate, sampled": ["generate", *IDS, "--temperature", "0.9", "--top-p", "0.95"],
-    "text-demo": ["text-demo", *DEMO],
+    "text-demo": ["text-demo", *DEMO, "--max-generated-tokens", "8",
+                  "--sampling-params", json.dumps(SAMPLING)],
+    "text-demo, speculative": ["text-demo", *DEMO, "--max-generated-tokens", "24",
+                               "--sampling-params", json.dumps(REPEATING),
+                               "--speculative", "ngram", "--speculative-rows", "64"],
 }
 
 
@@ -83,12 +88,16 @@ def check_equal(args):
         for name, command in RUNS.items():
             for topology in ("ring", "line"):
                 words = [*command, "--model", args.model, "--mesh", "8x4", "--topology", topology]
-                if name == "text-demo":
+                if name.startswith("text-demo"):
                     words += ["--input-prompts", prompts.name]
                 alone = run(args, 0, words)
                 distinct.add(json.dumps(alone))
                 if not alone[0] or not all(user["output_ids"] for user in alone[1]):
                     print(f"{name}, {topology}: FAILED: no answer from one process")
+                    failures += 1
+                if "speculative" in name and not any(
+                        user.get("speculation", {"accepted": 0})["accepted"] for user in alone[1]):
+                    print(f"{name}, {topology}: FAILED: no guess was right")
                     failures += 1
                 for ranks in (2, 4, 8):
                     runs += 1
@@ -163,6 +172,8 @@ def check_refusals(args):
         ("2 ranks, one device", ["-n", "2", *tiny, "--mesh", "1x1"],
          ["2 ranks cannot share a mesh of 1x1"]),
         ("2 ranks, no mesh", ["-n", "2", *tiny], ["2 ranks cannot share a mesh of 1x1"]),
+        ("a draft model", ["-n", "2", *tiny, *mesh, "--speculative", "draft", "--draft-model", args.model],
+         ["--speculative draft with 2 MPI ranks"]),
         ("more tokens than the model can", ["-n", "4", *tiny, *mesh, "--max-generated-tokens", "1000000"],
          ["1000000"]),
     ]
