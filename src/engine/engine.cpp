@@ -143,7 +143,13 @@ Engine::Engine(ModelRunner& runner, EngineOptions options)
   }
 }
 
-Engine::~Engine() = default;
+Engine::~Engine() { forget_all(); }
+
+// Another engine's requests may have the same ids.
+void Engine::forget_all() {
+  if (proposer_ == nullptr) return;
+  for (const auto& [id, sequence] : sequences_) proposer_->forget(id);
+}
 
 std::int64_t Engine::max_tokens_per_request() const {
   return admission_limits().max_tokens_per_request();
@@ -295,6 +301,7 @@ void Engine::propose(const StepPlan& step_plan) {
   if (proposal_asks_.empty()) return;
   if (Status status = proposer_->propose(proposal_asks_); !status) {
     stats_.proposer_error = std::move(status).error();
+    forget_all();
     proposer_ = nullptr;
     return;
   }

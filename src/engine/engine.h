@@ -118,6 +118,7 @@ class Engine {
   SchedulerState scheduler_state();
   void take_pages(const StepPlan& step_plan);
   void propose(const StepPlan& step_plan);
+  void forget_all();
   void keep_proposals(Sequence& s, std::int64_t most);
   void build_batch(const StepPlan& step_plan);
   Status build_asks(Sequence& s, const PlannedWork& work);

@@ -280,7 +280,34 @@ TEST(SpeculativeEngine, AProposerThatFailsIsLeftAlone) {
   engine->run_until_idle();
   expect_same_answer(sink, plain);
   EXPECT_EQ(oracle.calls, 3);
+  EXPECT_EQ(oracle.remembered(), 0U);
   EXPECT_NE(engine->stats().proposer_error.text().find("the oracle is silent"), std::string::npos);
+}
+
+TEST(SpeculativeEngine, AProposerMayServeOneEngineAfterAnother) {
+  NgramProposer ngram;
+  for (const TokenId first : {1, 2, 3}) {  // every time request 1, and another text
+    FakeRunner runner({.habit = 100});
+    auto engine = engine_for(runner, {.speculation = {&ngram, 8, 16}});
+    AnswerSink sink;
+    ASSERT_TRUE(engine->submit(request_of({first, 2, 3}, 100), &sink).has_value());
+    for (int step = 0; step < 12; ++step) engine->step();
+    EXPECT_GT(engine->stats().speculation.accepted, 0);
+    const auto expected = expected_answer({first, 2, 3}, 100, {}, {}, 64, 100).sampled;
+    const std::vector<TokenId> got = tokens_of(sink);
+    EXPECT_TRUE(std::equal(got.begin(), got.end(), expected.begin()));
+  }
+  OracleProposer oracle(0.0, 64);
+  oracle.will_say(1, 3, {});
+  FakeRunner runner({});
+  AnswerSink sink;
+  {
+    auto engine = engine_for(runner, {.speculation = {&oracle, 8, 16}});
+    ASSERT_TRUE(engine->submit(request_of({1, 2, 3}, 100), &sink).has_value());
+    for (int step = 0; step < 5; ++step) engine->step();
+    EXPECT_EQ(oracle.remembered(), 1U);
+  }
+  EXPECT_EQ(oracle.remembered(), 0U);
 }
 
 TEST(SpeculativeEngine, ARunnerThatFailsEndsTheRequestsOfTheStep) {
