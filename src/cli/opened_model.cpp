@@ -254,8 +254,9 @@ Status check_memory_of_both(const OpenedModel& model, const OpenedModel& draft,
   const auto need_of = [&settings](const OpenedModel& m, MeshShape shape,
                                    const KvCapacity& capacity) -> Result<std::int64_t> {
     TG_ASSIGN(const ShardPlan shards, ShardPlan::make(m.source->config(), shape));
-    return memory_need(m.source->config(), shards, {0, shape.rows, 0, shape.cols}, settings.dtype,
-                       capacity, settings.threads)
+    return memory_need(m.source->config(), shards, {0, shape.rows, 0, shape.cols},
+                       weight_formats(*m.source, settings.weights), settings.dtype, capacity,
+                       settings.threads)
         .total();
   };
   TG_ASSIGN(const std::int64_t ours, need_of(model, settings.mesh.shape, plan.capacity));
@@ -339,9 +340,10 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
 Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& settings,
                                const ContextPlan& plan) {
   const ModelConfig& config = draft.source->config();
+  TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, MeshShape{}));
   ProgressBar bar("Loading the draft model");
   TG_ASSIGN(LlamaWeights weights,
-            load_weights(*draft.source, team_,
+            load_weights(*draft.source, shards, {}, team_, settings.weights,
                          [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
   RunnerOptions options;
   options.kernels = settings.kernels;
