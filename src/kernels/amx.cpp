@@ -8,25 +8,13 @@
 
 #include <algorithm>
 
+#include "kernels/amx_tiles.h"
 #include "kernels/avx512.h"
 #include "kernels/matmul_walk.h"
 #include "kernels/tables.h"
 
-#define TG_AMX __attribute__((target("amx-tile,amx-bf16,avx512f")))
-
 namespace tg {
 namespace {
-
-// What ldtilecfg reads: for each tile register its rows and the bytes of a row. A register that is
-// not used has zeros.
-struct alignas(64) TileShapes {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {};
-  std::uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileShapes) == 64);
 
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kVectorRows = 2;  // up to here vectors are faster than tiles
@@ -257,7 +245,8 @@ constinit const KernelTable kAmxKernels = {
     rope_avx512,
     swiglu_avx512,
     store_kv_portable,
-    attention_avx512,
+    attention_amx,
+    merge_attention_amx,
     embedding_portable,
     softmax_numerators_avx512,
 };

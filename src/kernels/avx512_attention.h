@@ -13,7 +13,66 @@ namespace tg::avx512 {
 inline constexpr int kSlotBlock = 6;
 inline constexpr int kValueVectors = 4;
 
-// sums[s][v] += weight[s][position] * value[position][16 v ...] for positions [begin, end).
+// sums[s][v] += weight[s][position] * value[position][16 v ...] for positions [p, end) of one
+// group, whose values begin at `values`, from dimension d on.
+template <int S, int V>
+TG_AVX512_INLINE void add_group(const float* weights, std::int64_t stride, const float* values,
+                                std::int64_t p, std::int64_t end, std::int64_t head_dim,
+                                std::int64_t d, __mmask16 mask, __m512 (&sums)[S][V]) {
+  const float* value = values + p % kKeyGroup * head_dim + d;
+  for (; p < end; ++p, value += head_dim) {
+    __m512 operands[V];
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      operands[v] = V == 1 ? load_masked(value, mask) : load_16(value + 16 * v);
+    }
+    TG_UNROLL
+    for (int s = 0; s < S; ++s) {
+      const __m512 weight = _mm512_set1_ps(weights[s * stride + p]);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) sums[s][v] = _mm512_fmadd_ps(weight, operands[v], sums[s][v]);
+    }
+  }
+}
+
+// The same for bf16, where positions lie in pairs. Of a pair that is cut, the other half stays
+// outside the arithmetic.
+template <int S, int V>
+TG_AVX512_INLINE void add_group(const float* weights, std::int64_t stride, const Bf16* values,
+                                std::int64_t p, std::int64_t end, std::int64_t head_dim,
+                                std::int64_t d, __mmask16 mask, __m512 (&sums)[S][V]) {
+  const Bf16* pair = values + (p % kKeyGroup / 2 * head_dim + d) * 2;
+  for (; p < end; pair += 2 * head_dim) {
+    __m512i operands[V];
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      operands[v] =
+          V == 1 ? _mm512_maskz_loadu_epi32(mask, pair) : _mm512_loadu_si512(pair + 32 * v);
+    }
+    if (p % 2 == 0) {
+      TG_UNROLL
+      for (int s = 0; s < S; ++s) {
+        const __m512 weight = _mm512_set1_ps(weights[s * stride + p]);
+        TG_UNROLL
+        for (int v = 0; v < V; ++v) {
+          sums[s][v] = _mm512_fmadd_ps(weight, widen_even(operands[v]), sums[s][v]);
+        }
+      }
+      if (++p == end) return;
+    }
+    TG_UNROLL
+    for (int s = 0; s < S; ++s) {
+      const __m512 weight = _mm512_set1_ps(weights[s * stride + p]);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) {
+        sums[s][v] = _mm512_fmadd_ps(weight, widen_odd(operands[v]), sums[s][v]);
+      }
+    }
+    ++p;
+  }
+}
+
+// output[s][d + 16 v ...] += weight * value over positions [begin, end) of a step.
 template <typename T, int S, int V>
 TG_AVX512 void add_values_block(const float* weights, std::int64_t stride, const StepGroups& groups,
                                 std::int64_t begin, std::int64_t end, std::int64_t head_dim,
@@ -27,22 +86,10 @@ TG_AVX512 void add_values_block(const float* weights, std::int64_t stride, const
   }
   for (std::int64_t p = begin; p < end;) {
     const std::int64_t group_end = std::min(end, (p / kKeyGroup + 1) * kKeyGroup);
-    const T* value =
-        reinterpret_cast<const T*>(groups[static_cast<std::size_t>(p / kKeyGroup)].values) +
-        p % kKeyGroup * head_dim + d;
-    for (; p < group_end; ++p, value += head_dim) {
-      __m512 operands[V];
-      TG_UNROLL
-      for (int v = 0; v < V; ++v) {
-        operands[v] = V == 1 ? load_masked(value, mask) : load_16(value + 16 * v);
-      }
-      TG_UNROLL
-      for (int s = 0; s < S; ++s) {
-        const __m512 weight = _mm512_set1_ps(weights[s * stride + p]);
-        TG_UNROLL
-        for (int v = 0; v < V; ++v) sums[s][v] = _mm512_fmadd_ps(weight, operands[v], sums[s][v]);
-      }
-    }
+    const auto& group = groups[static_cast<std::size_t>(p / kKeyGroup)];
+    add_group<S, V>(weights, stride, reinterpret_cast<const T*>(group.values), p, group_end,
+                    head_dim, d, mask, sums);
+    p = group_end;
   }
   TG_UNROLL
   for (int s = 0; s < S; ++s) {
@@ -139,6 +186,7 @@ struct ScoresCall {
 template <typename T>
 struct Attention {
   using Element = T;
+  static constexpr std::int64_t kSlots = 24;  // whole register blocks
 
   TG_AVX512 static void prepare_query(const float* q, std::int64_t head_dim, float* query) {
     for (std::int64_t d = 0; d < head_dim; d += 16) {
@@ -148,59 +196,86 @@ struct Attention {
     }
   }
 
-  static void scores(const float* query, std::int64_t stride, std::int64_t slots,
-                     const StepGroups& groups, std::int64_t group_count, std::int64_t head_dim,
-                     float* scores) {
+  static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
+                     const StepMemory& memory) {
     for_slot_blocks<kSlotBlock>(
-        slots, ScoresCall<T>{query, stride, groups, group_count, head_dim, scores});
+        count, ScoresCall<T>{slots.query(slot), slots.stride(), memory.groups, memory.group_count,
+                             memory.head_dim, slots.scores(slot)});
   }
 
-  TG_AVX512 static void softmax_step(float* scores, std::int64_t valid, float scale, float* maximum,
-                                     float* denominator, float* output, std::int64_t padded_head) {
+  // The new weights of the 64 positions; the state follows.
+  TG_AVX512_INLINE static void weigh(const float* scores, std::int64_t valid, float scale,
+                                     const SpanState& state, std::int64_t padded_head,
+                                     __m512 (&weights)[4]) {
     const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     __m512 scaled[4];
-    __m512 maxima = lowest;
     TG_UNROLL
     for (int g = 0; g < 4; ++g) {
       scaled[g] = _mm512_mask_mul_ps(lowest, first_lanes(valid - 16 * g),
                                      _mm512_loadu_ps(scores + 16 * g), _mm512_set1_ps(scale));
-      maxima = _mm512_max_ps(maxima, scaled[g]);
     }
-    const float before = *maximum;
+    const __m512 maxima =
+        _mm512_max_ps(_mm512_max_ps(scaled[0], scaled[1]), _mm512_max_ps(scaled[2], scaled[3]));
+    const float before = *state.maximum;
     const float largest = _mm512_reduce_max_ps(maxima);
     const float now = largest > before ? largest : before;
-    __m512 sums = _mm512_loadu_ps(denominator);
+    __m512 sums = _mm512_loadu_ps(state.denominator);
     if (now != before) {
       const __m512 shrink = exp_ps(_mm512_set1_ps(before - now));
       sums = _mm512_mul_ps(sums, shrink);
       for (std::int64_t d = 0; d < padded_head; d += 16) {
-        _mm512_storeu_ps(output + d, _mm512_mul_ps(_mm512_loadu_ps(output + d), shrink));
+        float* out = state.output + d;
+        _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_loadu_ps(out), shrink));
       }
-      *maximum = now;
+      *state.maximum = now;
     }
     TG_UNROLL
     for (int g = 0; g < 4; ++g) {
-      const __m512 weight = exp_ps(_mm512_sub_ps(scaled[g], _mm512_set1_ps(now)));
-      sums = _mm512_add_ps(sums, weight);
-      _mm512_storeu_ps(scores + 16 * g, weight);
+      weights[g] = exp_ps(_mm512_sub_ps(scaled[g], _mm512_set1_ps(now)));
+      sums = _mm512_add_ps(sums, weights[g]);
     }
-    _mm512_storeu_ps(denominator, sums);
+    _mm512_storeu_ps(state.denominator, sums);
   }
 
-  static void add_values(const float* weights, std::int64_t stride, std::int64_t slots,
-                         const StepGroups& groups, std::int64_t begin, std::int64_t end,
-                         std::int64_t head_dim, float* output) {
+  TG_AVX512 static void softmax_step(float* scores, std::int64_t valid, float scale,
+                                     const SpanState& state, std::int64_t padded_head) {
+    __m512 weights[4];
+    weigh(scores, valid, scale, state, padded_head, weights);
+    TG_UNROLL
+    for (int g = 0; g < 4; ++g) _mm512_storeu_ps(scores + 16 * g, weights[g]);
+  }
+
+  static void add_range(const float* weights, std::int64_t stride, std::int64_t slots,
+                        const StepGroups& groups, std::int64_t begin, std::int64_t end,
+                        std::int64_t head_dim, float* output) {
     for_slot_blocks<kSlotBlock>(
         slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
   }
+  void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
+                  const StepMemory& memory) {
+    add_values_by_rows(*this, slots, slot, seen, memory.groups, memory.head_dim);
+  }
 
-  TG_AVX512 static void finish(const float* output, const float* denominator, std::int64_t head_dim,
-                               T* out) {
-    const float total = _mm512_reduce_add_ps(_mm512_loadu_ps(denominator));
+  TG_AVX512 static void merge(const SpanState& state, std::int64_t padded_head,
+                              const SpanState& into) {
+    const float now = std::max(*state.maximum, *into.maximum);
+    const __m512 shrink = exp_ps(_mm512_set1_ps(*into.maximum - now));
+    const __m512 factor = exp_ps(_mm512_set1_ps(*state.maximum - now));
+    // Output and denominator lie one behind the other.
+    for (std::int64_t i = 0; i < padded_head + 16; i += 16) {
+      const __m512 earlier = _mm512_mul_ps(_mm512_loadu_ps(into.output + i), shrink);
+      _mm512_storeu_ps(into.output + i,
+                       _mm512_fmadd_ps(_mm512_loadu_ps(state.output + i), factor, earlier));
+    }
+    *into.maximum = now;
+  }
+
+  TG_AVX512 static void finish(const SpanState& state, std::int64_t head_dim, T* out) {
+    const float total = _mm512_reduce_add_ps(_mm512_loadu_ps(state.denominator));
     const __m512 inverse = _mm512_set1_ps(1.0F / total);
     for (std::int64_t d = 0; d < head_dim; d += 16) {
       store_masked(out + d, first_lanes(head_dim - d),
-                   _mm512_mul_ps(_mm512_loadu_ps(output + d), inverse));
+                   _mm512_mul_ps(_mm512_loadu_ps(state.output + d), inverse));
     }
   }
 };

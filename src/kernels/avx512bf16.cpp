@@ -140,11 +140,11 @@ struct Bf16Attention : avx512::Attention<Bf16> {
     }
   }
 
-  static void scores(const float* query, std::int64_t stride, std::int64_t slots,
-                     const StepGroups& groups, std::int64_t group_count, std::int64_t head_dim,
-                     float* scores) {
+  static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
+                     const StepMemory& memory) {
     for_slot_blocks<avx512::kSlotBlock>(
-        slots, ScoresCall{query, stride, groups, group_count, head_dim, scores});
+        count, ScoresCall{slots.query(slot), slots.stride(), memory.groups, memory.group_count,
+                          memory.head_dim, slots.scores(slot)});
   }
 };
 
@@ -159,12 +159,19 @@ void attention(const AttentionArgs& args) {
 }  // namespace
 
 constinit const KernelTable kAvx512Bf16Kernels = {
-    "avx512bf16",          walk_matmul<Matmul, Bf16>,
-    matmul_f32_avx512,     rms_norm_avx512,
-    sum_of_squares_avx512, scale_avx512,
-    rope_avx512,           swiglu_avx512,
-    store_kv_portable,     attention,
-    embedding_portable,    softmax_numerators_avx512,
+    "avx512bf16",
+    walk_matmul<Matmul, Bf16>,
+    matmul_f32_avx512,
+    rms_norm_avx512,
+    sum_of_squares_avx512,
+    scale_avx512,
+    rope_avx512,
+    swiglu_avx512,
+    store_kv_portable,
+    attention,
+    merge_attention_avx512,
+    embedding_portable,
+    softmax_numerators_avx512,
 };
 
 }  // namespace tg
