@@ -114,12 +114,6 @@ class Shapes {
   std::int64_t slots_ = 0;
 };
 
-inline void prefetch_tile(const std::byte* p, std::int64_t stride) {
-  for (std::int64_t i = 0; i < kTileRows; ++i) {
-    _mm_prefetch(reinterpret_cast<const char*>(p + i * stride), _MM_HINT_T0);
-  }
-}
-
 // scores of up to 16 slots and a whole step.
 TG_AMX void scores_of_16(const float* query, std::int64_t stride, const StepMemory& memory,
                          float* scores) {
@@ -129,13 +123,9 @@ TG_AMX void scores_of_16(const float* query, std::int64_t stride, const StepMemo
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  const bool ahead = memory.next_count == static_cast<std::int64_t>(kGroupsPerStep);
   for (std::int64_t d = 0; d < memory.head_dim; d += kTileDims) {
     const std::int64_t at = d / 2 * 64;
     _tile_loadd(4, query + d / 2, bytes);
-    if (ahead) {
-      for (const KeyGroup& group : memory.next) prefetch_tile(group.keys + at, 64);
-    }
     _tile_loadd(6, groups[0].keys + at, 64);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, groups[1].keys + at, 64);
@@ -180,7 +170,7 @@ TG_AMX void scores_of_32(const float* query, std::int64_t stride, const KeyGroup
 // scores the first half holds the upper parts of the weights, the second half the rest of them.
 template <int V>
 TG_AMX void values_of_16(const float* weights, std::int64_t stride, const ValueChunks& chunks,
-                         const StepMemory& memory, std::int64_t d, float* output) {
+                         std::int64_t d, float* output) {
   const std::int64_t bytes = stride * 4;
   _tile_loadd(0, output, bytes);
   _tile_loadd(1, output + 16, bytes);
@@ -188,23 +178,11 @@ TG_AMX void values_of_16(const float* weights, std::int64_t stride, const ValueC
     _tile_loadd(2, output + 32, bytes);
     _tile_loadd(3, output + 48, bytes);
   }
-  const bool ahead = memory.next_count == static_cast<std::int64_t>(kGroupsPerStep);
   for (std::int64_t c = 0; c < chunks.count(); ++c) {
     const std::byte* values = chunks[c].values + d * 4;
     const std::int64_t value_stride = chunks[c].stride;
     _tile_loadd(4, weights + c * 16, bytes);
     _tile_loadd(5, weights + 32 + c * 16, bytes);
-    if (ahead) {
-      for (std::size_t g = 0; g < 2; ++g) {
-        const std::byte* next = memory.next[2 * static_cast<std::size_t>(c) + g].values + d * 4;
-        for (std::int64_t i = 0; i < 8; ++i) {
-          for (int v = 0; v < V; ++v) {
-            _mm_prefetch(reinterpret_cast<const char*>(next + i * value_stride + 64 * v),
-                         _MM_HINT_T0);
-          }
-        }
-      }
-    }
     _tile_loadd(6, values, value_stride);
     _tile_loadd(7, values + 64, value_stride);
     _tile_dpbf16ps(0, 4, 6);
@@ -261,8 +239,14 @@ TG_AMX void values_of_32(const float* weights, std::int64_t stride, const ValueC
   _tile_stored(3, output + lower + 16, bytes);
 }
 
-TG_AVX512_INLINE void store_line(Bf16* out, __m256i first, __m256i second) {
-  _mm512_storeu_si512(out, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+// The upper 16 bits of 32 values.
+TG_AVX512_INLINE __m512i upper_halves(__m512 first, __m512 second) {
+  // Odd 16-bit elements of one and then of the other, which begins at index 32.
+  alignas(64) static constexpr std::uint16_t kOdd[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                         23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                         45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+  return _mm512_permutex2var_epi16(_mm512_castps_si512(first), _mm512_load_si512(kOdd),
+                                   _mm512_castps_si512(second));
 }
 
 struct AmxAttention : avx512::Attention<Bf16> {
@@ -300,23 +284,18 @@ struct AmxAttention : avx512::Attention<Bf16> {
                                      const SpanState& state, std::int64_t padded_head) {
     __m512 weights[4];
     weigh(scores, valid, scale, state, padded_head, weights);
-    const __m512i upper_bits = _mm512_set1_epi32(static_cast<std::int32_t>(0xffff0000U));
+    const __m512 upper_bits =
+        _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<std::int32_t>(0xffff0000U)));
     // Whole lines are stored: a tile row that is read soon after can take it from the store.
     auto* out = reinterpret_cast<Bf16*>(scores);
     TG_UNROLL
     for (int g = 0; g < 4; g += 2) {
-      __m256i uppers[2];
-      __m256i rests[2];
-      TG_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const __m512i bits = _mm512_castps_si512(weights[g + i]);
-        const __m512 upper = _mm512_castsi512_ps(_mm512_and_si512(bits, upper_bits));
-        const __m512i rest = _mm512_castps_si512(_mm512_sub_ps(weights[g + i], upper));
-        uppers[i] = _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16));
-        rests[i] = _mm512_cvtepi32_epi16(_mm512_srli_epi32(rest, 16));
-      }
-      store_line(out + 16 * g, uppers[0], uppers[1]);
-      store_line(out + 64 + 16 * g, rests[0], rests[1]);
+      const __m512 first = weights[g];
+      const __m512 second = weights[g + 1];
+      _mm512_storeu_si512(out + 16 * g, upper_halves(first, second));
+      _mm512_storeu_si512(out + 64 + 16 * g,
+                          upper_halves(_mm512_sub_ps(first, _mm512_and_ps(first, upper_bits)),
+                                       _mm512_sub_ps(second, _mm512_and_ps(second, upper_bits))));
     }
   }
 
@@ -359,10 +338,10 @@ struct AmxAttention : avx512::Attention<Bf16> {
       std::int64_t d = 0;
       if (here <= kTileRows) {
         for (; memory.head_dim - d >= 64; d += 64) {
-          values_of_16<4>(weights, stride, chunks, memory, d, output + d);
+          values_of_16<4>(weights, stride, chunks, d, output + d);
         }
         if (d < memory.head_dim) {
-          values_of_16<2>(weights, stride, chunks, memory, d, output + d);
+          values_of_16<2>(weights, stride, chunks, d, output + d);
         }
       } else {
         for (; d < memory.head_dim; d += 32) {

@@ -22,6 +22,11 @@
 
 namespace tg {
 
+// What weights are relative to need not be the largest score: it is enough that no weight
+// overflows. So this maximum moves (and the output is rescaled) only for a score that is larger by
+// more than so much, in the units in which the table keeps the maximum.
+inline constexpr float kSlack = 8.0F;
+
 // What is known of one query after a span, or after several of them.
 struct SpanState {
   float* output;
@@ -106,12 +111,38 @@ void add_values_by_rows(Isa& isa, const SlotArray& slots, std::int64_t slot, con
   }
 }
 
-// Asks for memory that the next step reads, a line at a time.
-inline void prefetch(const std::byte* p, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
+// Asks for memory that is read soon, little by little while something else is computed: the
+// processor has few places for lines under way, and they should never be empty. While the scores
+// are made it is the values of the step, while these are added the keys of the next step.
+class Prefetch {
+ public:
+  // Parts are the keys or the values of groups.
+  Prefetch(const StepGroups& groups, std::int64_t count, const std::byte* KeyGroup::* what,
+           std::int64_t group_bytes)
+      : groups_(groups), what_(what), bytes_(group_bytes), all_(count * group_bytes) {}
+
+  std::int64_t all() const { return all_; }
+
+  // Goes on until so many bytes have been asked for.
+  void until(std::int64_t bytes) {
+    while (asked_ < bytes) {
+      const std::byte* group = groups_[static_cast<std::size_t>(asked_ / bytes_)].*what_;
+      const std::int64_t start = asked_ % bytes_;
+      const std::int64_t stop = std::min(bytes_, start + bytes - asked_);
+      for (std::int64_t i = start; i < stop; i += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(group + i), _MM_HINT_T0);
+      }
+      asked_ += stop - start;
+    }
   }
-}
+
+ private:
+  const StepGroups& groups_;
+  const std::byte* KeyGroup::* what_;
+  std::int64_t bytes_;
+  std::int64_t all_;
+  std::int64_t asked_ = 0;
+};
 
 // Isa, for one element type of the cache (all pointers into slots have the stride of the slots):
 //   kSlots                                     slots to walk at a time, up to kAttentionSlots
@@ -212,6 +243,7 @@ class AttentionWalk {
       std::fill_n(state.denominator, 16, 0.0F);
       *state.maximum = -std::numeric_limits<float>::infinity();
     }
+    const std::int64_t group_bytes = kKeyGroup * args_.kv.head_dim * sizeof(typename Isa::Element);
     StepMemory memory;
     memory.head_dim = args_.kv.head_dim;
     memory.next_count = find_groups(span_start, end, memory.next);
@@ -224,11 +256,19 @@ class AttentionWalk {
       const std::int64_t active = std::max<std::int64_t>(0, start - first);
       const StepRows seen{rows - active, group, first + active + 1 - start};
       const std::int64_t slot = active * group;
+      Prefetch values(memory.groups, memory.group_count, &KeyGroup::values, group_bytes);
+      Prefetch keys(memory.next, memory.next_count, &KeyGroup::keys, group_bytes);
+      values.until(values.all() / 2);
       isa_.scores(slots_, slot, seen.slots(), memory);
       for (std::int64_t s = 0; s < seen.slots(); ++s) {
+        // A slot at a time; what is left of the values first.
+        const std::int64_t part = (s + 1) * 4 / seen.slots();
+        values.until(values.all() / 4 * std::min<std::int64_t>(4, 2 + part));
+        keys.until(keys.all() / 4 * std::max<std::int64_t>(0, part - 2));
         isa_.softmax_step(slots_.scores(slot + s), seen.valid(s / group), args_.scale,
                           slots_.span(slot + s), slots_.padded_head());
       }
+      keys.until(keys.all());
       isa_.add_values(slots_, slot, seen, memory);
     }
   }

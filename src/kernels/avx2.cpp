@@ -264,10 +264,10 @@ struct Attention {
     }
     const float before = *state.maximum;
     const float largest = avx2::reduce_max(maxima);
-    const float now = largest > before ? largest : before;
+    const float now = largest > before + kSlack ? largest : before;
     __m256 sums = _mm256_loadu_ps(state.denominator);
     if (now != before) {
-      const __m256 shrink = avx2::exp_ps(_mm256_set1_ps(before - now));
+      const __m256 shrink = avx2::exp_weight(_mm256_set1_ps(before - now));
       sums = _mm256_mul_ps(sums, shrink);
       for (std::int64_t d = 0; d < padded_head; d += 8) {
         _mm256_storeu_ps(state.output + d,
@@ -277,7 +277,7 @@ struct Attention {
     }
     for (std::int64_t p = 0; p < kAttentionStep; p += 8) {
       const __m256 weight =
-          avx2::exp_ps(_mm256_sub_ps(_mm256_loadu_ps(scores + p), _mm256_set1_ps(now)));
+          avx2::exp_weight(_mm256_sub_ps(_mm256_loadu_ps(scores + p), _mm256_set1_ps(now)));
       sums = _mm256_add_ps(sums, weight);
       _mm256_storeu_ps(scores + p, weight);
     }
@@ -298,8 +298,8 @@ struct Attention {
   TG_AVX2 static void merge(const SpanState& state, std::int64_t padded_head,
                             const SpanState& into) {
     const float now = std::max(*state.maximum, *into.maximum);
-    const __m256 shrink = avx2::exp_ps(_mm256_set1_ps(*into.maximum - now));
-    const __m256 factor = avx2::exp_ps(_mm256_set1_ps(*state.maximum - now));
+    const __m256 shrink = avx2::exp_weight(_mm256_set1_ps(*into.maximum - now));
+    const __m256 factor = avx2::exp_weight(_mm256_set1_ps(*state.maximum - now));
     // Output and denominator lie one behind the other.
     for (std::int64_t i = 0; i < padded_head + 16; i += 8) {
       const __m256 earlier = _mm256_mul_ps(_mm256_loadu_ps(into.output + i), shrink);

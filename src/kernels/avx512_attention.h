@@ -203,25 +203,27 @@ struct Attention {
                              memory.head_dim, slots.scores(slot)});
   }
 
-  // The new weights of the 64 positions; the state follows.
+  // The new weights of the 64 positions; the state follows. The maximum is kept as a power of two:
+  // weights are 2^(score * scale / ln 2 - maximum).
   TG_AVX512_INLINE static void weigh(const float* scores, std::int64_t valid, float scale,
                                      const SpanState& state, std::int64_t padded_head,
                                      __m512 (&weights)[4]) {
     const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-    __m512 scaled[4];
     TG_UNROLL
     for (int g = 0; g < 4; ++g) {
-      scaled[g] = _mm512_mask_mul_ps(lowest, first_lanes(valid - 16 * g),
-                                     _mm512_loadu_ps(scores + 16 * g), _mm512_set1_ps(scale));
+      weights[g] = valid >= kAttentionStep
+                       ? _mm512_loadu_ps(scores + 16 * g)
+                       : _mm512_mask_loadu_ps(lowest, first_lanes(valid - 16 * g), scores + 16 * g);
     }
     const __m512 maxima =
-        _mm512_max_ps(_mm512_max_ps(scaled[0], scaled[1]), _mm512_max_ps(scaled[2], scaled[3]));
+        _mm512_max_ps(_mm512_max_ps(weights[0], weights[1]), _mm512_max_ps(weights[2], weights[3]));
+    const float factor = scale * exp_constants::kLog2E;
     const float before = *state.maximum;
-    const float largest = _mm512_reduce_max_ps(maxima);
-    const float now = largest > before ? largest : before;
+    const float largest = _mm512_reduce_max_ps(maxima) * factor;
+    const float now = largest > before + kSlack ? largest : before;
     __m512 sums = _mm512_loadu_ps(state.denominator);
     if (now != before) {
-      const __m512 shrink = exp_ps(_mm512_set1_ps(before - now));
+      const __m512 shrink = exp2_weight(_mm512_set1_ps(before - now));
       sums = _mm512_mul_ps(sums, shrink);
       for (std::int64_t d = 0; d < padded_head; d += 16) {
         float* out = state.output + d;
@@ -231,10 +233,12 @@ struct Attention {
     }
     TG_UNROLL
     for (int g = 0; g < 4; ++g) {
-      weights[g] = exp_ps(_mm512_sub_ps(scaled[g], _mm512_set1_ps(now)));
-      sums = _mm512_add_ps(sums, weights[g]);
+      weights[g] =
+          exp2_weight(_mm512_fmsub_ps(weights[g], _mm512_set1_ps(factor), _mm512_set1_ps(now)));
     }
-    _mm512_storeu_ps(state.denominator, sums);
+    const __m512 sum =
+        _mm512_add_ps(_mm512_add_ps(weights[0], weights[1]), _mm512_add_ps(weights[2], weights[3]));
+    _mm512_storeu_ps(state.denominator, _mm512_add_ps(sums, sum));
   }
 
   TG_AVX512 static void softmax_step(float* scores, std::int64_t valid, float scale,
@@ -259,8 +263,8 @@ struct Attention {
   TG_AVX512 static void merge(const SpanState& state, std::int64_t padded_head,
                               const SpanState& into) {
     const float now = std::max(*state.maximum, *into.maximum);
-    const __m512 shrink = exp_ps(_mm512_set1_ps(*into.maximum - now));
-    const __m512 factor = exp_ps(_mm512_set1_ps(*state.maximum - now));
+    const __m512 shrink = exp2_weight(_mm512_set1_ps(*into.maximum - now));
+    const __m512 factor = exp2_weight(_mm512_set1_ps(*state.maximum - now));
     // Output and denominator lie one behind the other.
     for (std::int64_t i = 0; i < padded_head + 16; i += 16) {
       const __m512 earlier = _mm512_mul_ps(_mm512_loadu_ps(into.output + i), shrink);
