@@ -115,7 +115,7 @@ class Shapes {
 };
 
 // scores of up to 16 slots and a whole step.
-TG_AMX void scores_of_16(const float* query, std::int64_t stride, const StepMemory& memory,
+TG_AMX void scores_of_16(const float* query, std::int64_t stride, StepMemory& memory,
                          float* scores) {
   const std::int64_t bytes = stride * 4;
   const StepGroups& groups = memory.groups;
@@ -128,12 +128,16 @@ TG_AMX void scores_of_16(const float* query, std::int64_t stride, const StepMemo
     _tile_loadd(4, query + d / 2, bytes);
     _tile_loadd(6, groups[0].keys + at, 64);
     _tile_dpbf16ps(0, 4, 6);
+    memory.ahead.ask(1);
     _tile_loadd(7, groups[1].keys + at, 64);
     _tile_dpbf16ps(1, 4, 7);
+    memory.ahead.ask(1);
     _tile_loadd(6, groups[2].keys + at, 64);
     _tile_dpbf16ps(2, 4, 6);
+    memory.ahead.ask(1);
     _tile_loadd(7, groups[3].keys + at, 64);
     _tile_dpbf16ps(3, 4, 7);
+    memory.ahead.ask(1);
   }
   _tile_stored(0, scores, bytes);
   _tile_stored(1, scores + 16, bytes);
@@ -170,7 +174,7 @@ TG_AMX void scores_of_32(const float* query, std::int64_t stride, const KeyGroup
 // scores the first half holds the upper parts of the weights, the second half the rest of them.
 template <int V>
 TG_AMX void values_of_16(const float* weights, std::int64_t stride, const ValueChunks& chunks,
-                         std::int64_t d, float* output) {
+                         NextStep& ahead, std::int64_t d, float* output) {
   const std::int64_t bytes = stride * 4;
   _tile_loadd(0, output, bytes);
   _tile_loadd(1, output + 16, bytes);
@@ -187,15 +191,19 @@ TG_AMX void values_of_16(const float* weights, std::int64_t stride, const ValueC
     _tile_loadd(7, values + 64, value_stride);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
+    ahead.ask(1);
     _tile_dpbf16ps(0, 5, 6);
     _tile_dpbf16ps(1, 5, 7);
+    ahead.ask(1);
     if constexpr (V == 4) {
       _tile_loadd(6, values + 128, value_stride);
       _tile_loadd(7, values + 192, value_stride);
       _tile_dpbf16ps(2, 4, 6);
       _tile_dpbf16ps(3, 4, 7);
+      ahead.ask(1);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
+      ahead.ask(1);
     }
   }
   _tile_stored(0, output, bytes);
@@ -300,7 +308,7 @@ struct AmxAttention : avx512::Attention<Bf16> {
   }
 
   void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
-                  const StepMemory& memory) {
+                  StepMemory& memory) {
     // A weight of zero hides a value from a row, unless the value is no number.
     const std::int64_t all = seen.valid(seen.rows - 1);
     if (seen.valid(0) == all ||
@@ -328,7 +336,7 @@ struct AmxAttention : avx512::Attention<Bf16> {
 
  private:
   TG_AMX void add_chunks(const SlotArray& slots, std::int64_t slot, std::int64_t count,
-                         const ValueChunks& chunks, const StepMemory& memory) {
+                         const ValueChunks& chunks, StepMemory& memory) {
     const std::int64_t stride = slots.stride();
     for (std::int64_t end = slot + count; slot < end; slot += kSlots) {
       const std::int64_t here = std::min(end - slot, kSlots);
@@ -338,10 +346,10 @@ struct AmxAttention : avx512::Attention<Bf16> {
       std::int64_t d = 0;
       if (here <= kTileRows) {
         for (; memory.head_dim - d >= 64; d += 64) {
-          values_of_16<4>(weights, stride, chunks, d, output + d);
+          values_of_16<4>(weights, stride, chunks, memory.ahead, d, output + d);
         }
         if (d < memory.head_dim) {
-          values_of_16<2>(weights, stride, chunks, d, output + d);
+          values_of_16<2>(weights, stride, chunks, memory.ahead, d, output + d);
         }
       } else {
         for (; d < memory.head_dim; d += 32) {

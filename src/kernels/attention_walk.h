@@ -85,6 +85,38 @@ struct StepRows {
   std::int64_t valid(std::int64_t row) const { return std::min(kAttentionStep, first + row); }
 };
 
+// Asks for the memory of the next step, little by little while this one is computed. Lines are
+// taken from all keys and values of the step in turn: the processor's own prefetching sees several
+// streams and runs ahead in each, which reaches more of the memory's speed than one stream.
+class NextStep {
+ public:
+  NextStep() = default;
+  NextStep(const StepGroups& groups, std::int64_t count, std::int64_t group_bytes)
+      : lines_(group_bytes / 64), parts_(static_cast<std::size_t>(2 * count)) {
+    for (std::size_t g = 0; g < parts_ / 2; ++g) {
+      from_[g] = groups[g].keys;
+      from_[parts_ / 2 + g] = groups[g].values;
+    }
+  }
+
+  // Lines of each part that have not been asked for.
+  std::int64_t left() const { return lines_ - next_; }
+
+  void ask(std::int64_t lines) {
+    for (const std::int64_t end = std::min(next_ + lines, lines_); next_ < end; ++next_) {
+      for (std::size_t p = 0; p < parts_; ++p) {
+        _mm_prefetch(reinterpret_cast<const char*>(from_[p] + 64 * next_), _MM_HINT_T0);
+      }
+    }
+  }
+
+ private:
+  std::array<const std::byte*, 2 * kGroupsPerStep> from_{};
+  std::int64_t lines_ = 0;  // of a group's keys, and of its values
+  std::size_t parts_ = 0;
+  std::int64_t next_ = 0;
+};
+
 // The keys and values of a step, as far as somebody sees them, and those of the step after it.
 struct StepMemory {
   StepGroups groups;
@@ -92,6 +124,7 @@ struct StepMemory {
   std::int64_t group_count = 0;
   std::int64_t next_count = 0;
   std::int64_t head_dim = 0;
+  NextStep ahead;
 };
 
 // For vectors: positions that all rows see, together; then each row's own rest. What a row does not
@@ -110,39 +143,6 @@ void add_values_by_rows(Isa& isa, const SlotArray& slots, std::int64_t slot, con
                   slots.span(s).output);
   }
 }
-
-// Asks for memory that is read soon, little by little while something else is computed: the
-// processor has few places for lines under way, and they should never be empty. While the scores
-// are made it is the values of the step, while these are added the keys of the next step.
-class Prefetch {
- public:
-  // Parts are the keys or the values of groups.
-  Prefetch(const StepGroups& groups, std::int64_t count, const std::byte* KeyGroup::* what,
-           std::int64_t group_bytes)
-      : groups_(groups), what_(what), bytes_(group_bytes), all_(count * group_bytes) {}
-
-  std::int64_t all() const { return all_; }
-
-  // Goes on until so many bytes have been asked for.
-  void until(std::int64_t bytes) {
-    while (asked_ < bytes) {
-      const std::byte* group = groups_[static_cast<std::size_t>(asked_ / bytes_)].*what_;
-      const std::int64_t start = asked_ % bytes_;
-      const std::int64_t stop = std::min(bytes_, start + bytes - asked_);
-      for (std::int64_t i = start; i < stop; i += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(group + i), _MM_HINT_T0);
-      }
-      asked_ += stop - start;
-    }
-  }
-
- private:
-  const StepGroups& groups_;
-  const std::byte* KeyGroup::* what_;
-  std::int64_t bytes_;
-  std::int64_t all_;
-  std::int64_t asked_ = 0;
-};
 
 // Isa, for one element type of the cache (all pointers into slots have the stride of the slots):
 //   kSlots                                     slots to walk at a time, up to kAttentionSlots
@@ -256,19 +256,15 @@ class AttentionWalk {
       const std::int64_t active = std::max<std::int64_t>(0, start - first);
       const StepRows seen{rows - active, group, first + active + 1 - start};
       const std::int64_t slot = active * group;
-      Prefetch values(memory.groups, memory.group_count, &KeyGroup::values, group_bytes);
-      Prefetch keys(memory.next, memory.next_count, &KeyGroup::keys, group_bytes);
-      values.until(values.all() / 2);
+      memory.ahead = NextStep(memory.next, memory.next_count, group_bytes);
       isa_.scores(slots_, slot, seen.slots(), memory);
+      // What scores() has not asked for: half of it here, half of it during add_values().
+      const std::int64_t per_slot = (memory.ahead.left() / 2 + seen.slots() - 1) / seen.slots();
       for (std::int64_t s = 0; s < seen.slots(); ++s) {
-        // A slot at a time; what is left of the values first.
-        const std::int64_t part = (s + 1) * 4 / seen.slots();
-        values.until(values.all() / 4 * std::min<std::int64_t>(4, 2 + part));
-        keys.until(keys.all() / 4 * std::max<std::int64_t>(0, part - 2));
+        memory.ahead.ask(per_slot);
         isa_.softmax_step(slots_.scores(slot + s), seen.valid(s / group), args_.scale,
                           slots_.span(slot + s), slots_.padded_head());
       }
-      keys.until(keys.all());
       isa_.add_values(slots_, slot, seen, memory);
     }
   }

@@ -243,7 +243,8 @@ struct Attention {
   }
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
-                     const StepMemory& memory) {
+                     StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left() / 4);
     for (std::int64_t g = 0; g < memory.group_count; ++g) {
       const std::byte* keys = memory.groups[static_cast<std::size_t>(g)].keys;
       for_slot_blocks<kSlotBlock>(
@@ -291,7 +292,8 @@ struct Attention {
         slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
   }
   void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
-                  const StepMemory& memory) {
+                  StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left());
     add_values_by_rows(*this, slots, slot, seen, memory.groups, memory.head_dim);
   }
 

@@ -197,7 +197,8 @@ struct Attention {
   }
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
-                     const StepMemory& memory) {
+                     StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left() / 4);
     for_slot_blocks<kSlotBlock>(
         count, ScoresCall<T>{slots.query(slot), slots.stride(), memory.groups, memory.group_count,
                              memory.head_dim, slots.scores(slot)});
@@ -256,7 +257,8 @@ struct Attention {
         slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
   }
   void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
-                  const StepMemory& memory) {
+                  StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left());
     add_values_by_rows(*this, slots, slot, seen, memory.groups, memory.head_dim);
   }
 

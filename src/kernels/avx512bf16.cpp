@@ -141,7 +141,8 @@ struct Bf16Attention : avx512::Attention<Bf16> {
   }
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
-                     const StepMemory& memory) {
+                     StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left() / 4);
     for_slot_blocks<avx512::kSlotBlock>(
         count, ScoresCall{slots.query(slot), slots.stride(), memory.groups, memory.group_count,
                           memory.head_dim, slots.scores(slot)});
