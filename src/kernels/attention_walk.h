@@ -131,16 +131,16 @@ struct StepMemory {
 // see is never touched for it: stale memory times a zero weight may be NaN.
 template <typename Isa>
 void add_values_by_rows(Isa& isa, const SlotArray& slots, std::int64_t slot, const StepRows& seen,
-                        const StepGroups& groups, std::int64_t head_dim) {
+                        StepMemory& memory) {
   const std::int64_t stride = slots.stride();
   const std::int64_t common = seen.valid(0);
-  isa.add_range(slots.scores(slot), stride, seen.slots(), groups, 0, common, head_dim,
-                slots.span(slot).output);
+  isa.add_range(slots.scores(slot), stride, seen.slots(), memory.groups, 0, common, memory.head_dim,
+                memory.ahead, slots.span(slot).output);
   for (std::int64_t r = 1; r < seen.rows; ++r) {
     if (seen.valid(r) == common) continue;
     const std::int64_t s = slot + r * seen.group;
-    isa.add_range(slots.scores(s), stride, seen.group, groups, common, seen.valid(r), head_dim,
-                  slots.span(s).output);
+    isa.add_range(slots.scores(s), stride, seen.group, memory.groups, common, seen.valid(r),
+                  memory.head_dim, memory.ahead, slots.span(s).output);
   }
 }
 

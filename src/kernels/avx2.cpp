@@ -287,14 +287,14 @@ struct Attention {
 
   static void add_range(const float* weights, std::int64_t stride, std::int64_t slots,
                         const StepGroups& groups, std::int64_t begin, std::int64_t end,
-                        std::int64_t head_dim, float* output) {
+                        std::int64_t head_dim, NextStep&, float* output) {
     for_slot_blocks<kSlotBlock>(
         slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
   }
   void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
                   StepMemory& memory) {
     memory.ahead.ask(memory.ahead.left());
-    add_values_by_rows(*this, slots, slot, seen, memory.groups, memory.head_dim);
+    add_values_by_rows(*this, slots, slot, seen, memory);
   }
 
   TG_AVX2 static void merge(const SpanState& state, std::int64_t padded_head,

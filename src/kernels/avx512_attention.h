@@ -13,6 +13,11 @@ namespace tg::avx512 {
 inline constexpr int kSlotBlock = 6;
 inline constexpr int kValueVectors = 4;
 
+// Every so many rounds of the loops below, lines of the next step's memory are asked for: so that a
+// quarter of them is in scores() and what is left at the end in add_values().
+inline constexpr std::int64_t kAskScores = 4;
+inline constexpr std::int64_t kAskValues = 4;  // positions
+
 // sums[s][v] += weight[s][position] * value[position][16 v ...] for positions [p, end) of one
 // group, whose values begin at `values`, from dimension d on.
 template <int S, int V>
@@ -76,7 +81,7 @@ TG_AVX512_INLINE void add_group(const float* weights, std::int64_t stride, const
 template <typename T, int S, int V>
 TG_AVX512 void add_values_block(const float* weights, std::int64_t stride, const StepGroups& groups,
                                 std::int64_t begin, std::int64_t end, std::int64_t head_dim,
-                                std::int64_t d, float* output) {
+                                std::int64_t d, NextStep& ahead, float* output) {
   const __mmask16 mask = V == 1 ? first_lanes(head_dim - d) : first_lanes(16);
   __m512 sums[S][V];
   TG_UNROLL
@@ -85,7 +90,8 @@ TG_AVX512 void add_values_block(const float* weights, std::int64_t stride, const
     for (int v = 0; v < V; ++v) sums[s][v] = _mm512_loadu_ps(output + s * stride + d + 16 * v);
   }
   for (std::int64_t p = begin; p < end;) {
-    const std::int64_t group_end = std::min(end, (p / kKeyGroup + 1) * kKeyGroup);
+    ahead.ask(1);
+    const std::int64_t group_end = std::min(end, (p / kAskValues + 1) * kAskValues);
     const auto& group = groups[static_cast<std::size_t>(p / kKeyGroup)];
     add_group<S, V>(weights, stride, reinterpret_cast<const T*>(group.values), p, group_end,
                     head_dim, d, mask, sums);
@@ -114,7 +120,7 @@ TG_AVX512_INLINE __m512 add_products(const float*, const std::byte* keys, std::i
 // f32.
 template <typename T, int S, int G>
 TG_AVX512 void scores_block(const float* query, std::int64_t stride, const KeyGroup* groups,
-                            std::int64_t head_dim, float* scores) {
+                            std::int64_t head_dim, NextStep& ahead, float* scores) {
   const std::int64_t steps = sizeof(T) == 2 ? head_dim / 2 : head_dim;
   __m512 sums[S][G];
   TG_UNROLL
@@ -123,6 +129,7 @@ TG_AVX512 void scores_block(const float* query, std::int64_t stride, const KeyGr
     for (int g = 0; g < G; ++g) sums[s][g] = _mm512_setzero_ps();
   }
   for (std::int64_t i = 0; i < steps; ++i) {
+    if (i % kAskScores == 0) ahead.ask(1);
     TG_UNROLL
     for (int s = 0; s < S; ++s) {
       TG_UNROLL
@@ -145,6 +152,7 @@ struct ValuesCall {
   std::int64_t stride;
   const StepGroups& groups;
   std::int64_t begin, end, head_dim;
+  NextStep& ahead;
   float* output;
 
   template <int S>
@@ -153,10 +161,10 @@ struct ValuesCall {
     float* o = output + s * stride;
     std::int64_t d = 0;
     for (; head_dim - d >= 16 * kValueVectors; d += 16 * kValueVectors) {
-      add_values_block<T, S, kValueVectors>(w, stride, groups, begin, end, head_dim, d, o);
+      add_values_block<T, S, kValueVectors>(w, stride, groups, begin, end, head_dim, d, ahead, o);
     }
     for (; d < head_dim; d += 16) {
-      add_values_block<T, S, 1>(w, stride, groups, begin, end, head_dim, d, o);
+      add_values_block<T, S, 1>(w, stride, groups, begin, end, head_dim, d, ahead, o);
     }
   }
 };
@@ -167,6 +175,7 @@ struct ScoresCall {
   std::int64_t stride;
   const StepGroups& groups;
   std::int64_t group_count, head_dim;
+  NextStep& ahead;
   float* scores;
 
   template <int S>
@@ -174,11 +183,11 @@ struct ScoresCall {
     const float* q = query + s * stride;
     float* out = scores + s * stride;
     if (group_count == 4) {
-      scores_block<T, S, 4>(q, stride, groups.data(), head_dim, out);
+      scores_block<T, S, 4>(q, stride, groups.data(), head_dim, ahead, out);
       return;
     }
     for (std::int64_t g = 0; g < group_count; ++g) {
-      scores_block<T, S, 1>(q, stride, groups.data() + g, head_dim, out + 16 * g);
+      scores_block<T, S, 1>(q, stride, groups.data() + g, head_dim, ahead, out + 16 * g);
     }
   }
 };
@@ -198,10 +207,9 @@ struct Attention {
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
                      StepMemory& memory) {
-    memory.ahead.ask(memory.ahead.left() / 4);
     for_slot_blocks<kSlotBlock>(
         count, ScoresCall<T>{slots.query(slot), slots.stride(), memory.groups, memory.group_count,
-                             memory.head_dim, slots.scores(slot)});
+                             memory.head_dim, memory.ahead, slots.scores(slot)});
   }
 
   // The new weights of the 64 positions; the state follows. The maximum is kept as a power of two:
@@ -252,14 +260,13 @@ struct Attention {
 
   static void add_range(const float* weights, std::int64_t stride, std::int64_t slots,
                         const StepGroups& groups, std::int64_t begin, std::int64_t end,
-                        std::int64_t head_dim, float* output) {
+                        std::int64_t head_dim, NextStep& ahead, float* output) {
     for_slot_blocks<kSlotBlock>(
-        slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
+        slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, ahead, output});
   }
   void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
                   StepMemory& memory) {
-    memory.ahead.ask(memory.ahead.left());
-    add_values_by_rows(*this, slots, slot, seen, memory.groups, memory.head_dim);
+    add_values_by_rows(*this, slots, slot, seen, memory);
   }
 
   TG_AVX512 static void merge(const SpanState& state, std::int64_t padded_head,

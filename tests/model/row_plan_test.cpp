@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/kernel_table.h"
 #include "model/step_message.h"
 
 namespace tg {
