@@ -243,7 +243,8 @@ class AttentionWalk {
       std::fill_n(state.denominator, 16, 0.0F);
       *state.maximum = -std::numeric_limits<float>::infinity();
     }
-    const std::int64_t group_bytes = kKeyGroup * args_.kv.head_dim * sizeof(typename Isa::Element);
+    constexpr std::int64_t kElement = sizeof(typename Isa::Element);
+    const std::int64_t group_bytes = kKeyGroup * args_.kv.head_dim * kElement;
     StepMemory memory;
     memory.head_dim = args_.kv.head_dim;
     memory.next_count = find_groups(span_start, end, memory.next);
