@@ -78,6 +78,55 @@ void matmul(benchmark::State& state, const KernelTable* kernels, ComputeDType dt
       Counter(2.0 * static_cast<double>(kInputs * kOutputs) * calls, Counter::kIsRate);
 }
 
+// The same products with integer weights; quantising the inputs is part of it, once per call.
+const PackedMatrix& integers(WeightFormat format) {
+  static const auto made = [](WeightFormat f) {
+    auto matrix = PackedMatrix::allocate(kOutputs * kCopies, kInputs, f);
+    TG_CHECK(matrix);
+    std::vector<float> rows(static_cast<std::size_t>(kPanelWidth * kInputs));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(i % 17) * 0.01F;
+    for (std::int64_t row = 0; row < kOutputs * kCopies; row += kPanelWidth) {
+      matrix->set_rows(row, kPanelWidth, rows);
+    }
+    return std::move(*matrix);
+  };
+  static const PackedMatrix int8 = made(WeightFormat::kInt8);
+  static const PackedMatrix int4 = made(WeightFormat::kInt4);
+  return format == WeightFormat::kInt8 ? int8 : int4;
+}
+
+void matmul_quantized(benchmark::State& state, const KernelTable* kernels, WeightFormat format) {
+  const std::int64_t m = state.range(0);
+  const std::vector<float> x(static_cast<std::size_t>(m * kInputs), 0.5F);
+  std::vector<float> y(static_cast<std::size_t>(m * kOutputs));
+  std::vector<std::int8_t> codes(x.size());
+  std::vector<float> scales(x.size() / kGroup + 16);
+  std::vector<std::int32_t> corrections(scales.size());
+  QuantizedRows rows{codes.data(), scales.data(), corrections.data(), m, kInputs / kGroup};
+  std::int64_t copy = 0;
+  const PackedView all = integers(format).view();
+  for ([[maybe_unused]] auto _ : state) {
+    for (std::int64_t r = 0; r < m; ++r) {
+      kernels->quantize(x.data() + r * kInputs, ComputeDType::kF32, kInputs, rows, r);
+    }
+    MatmulArgs args;
+    args.m = m;
+    args.w = all.outputs(copy * kOutputs, kOutputs);
+    args.y = y.data();
+    args.ldy = kOutputs;
+    args.quantized = rows;
+    kernels->matmul_quantized(args, 0, args.w.panels());
+    benchmark::ClobberMemory();
+    copy = (copy + 1) % kCopies;
+  }
+  const auto calls = static_cast<double>(state.iterations());
+  using Counter = benchmark::Counter;
+  state.counters["op/s"] =
+      Counter(2.0 * static_cast<double>(m * kInputs * kOutputs) * calls, Counter::kIsRate);
+  const auto bytes = static_cast<double>(all.panel_bytes() * kOutputs / kPanelWidth);
+  state.counters["weight_bytes/s"] = Counter(bytes * calls, Counter::kIsRate);
+}
+
 __attribute__((target("avx512f"))) std::int64_t read_all(const std::byte* p, std::int64_t bytes) {
   __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
                      _mm512_setzero_si512()};
@@ -249,6 +298,18 @@ void register_table(const KernelTable* kernels) {
       ->Arg(32)
       ->Arg(128)
       ->Arg(512);
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    add(format == WeightFormat::kInt8 ? "matmul_int8" : "matmul_int4", matmul_quantized, format)
+        ->ArgName("m")
+        ->Arg(1)
+        ->Arg(2)
+        ->Arg(4)
+        ->Arg(8)
+        ->Arg(16)
+        ->Arg(32)
+        ->Arg(128)
+        ->Arg(512);
+  }
   add("matmul_f32", matmul, ComputeDType::kF32)->ArgName("m")->Arg(1)->Arg(8)->Arg(128);
   for (const ComputeDType dtype : {ComputeDType::kBf16, ComputeDType::kF32}) {
     add(dtype == ComputeDType::kBf16 ? "attention_bf16" : "attention_f32", attention, dtype)

@@ -37,6 +37,13 @@ class FirstLayers final : public TensorSource {
                                out);
   }
 
+  std::span<const std::byte> stored_blocks(const TensorInfo& tensor, std::int64_t first_row,
+                                           std::int64_t row_count) const override {
+    const auto original = originals_.find(tensor.name);
+    if (original == originals_.end()) return {};
+    return source_->stored_blocks(*original->second, first_row, row_count);
+  }
+
   void release(const TensorInfo& tensor) const override {
     const auto original = originals_.find(tensor.name);
     if (original != originals_.end()) source_->release(*original->second);

@@ -53,10 +53,7 @@ class GgufSource final : public TensorSource {
       return error(ErrorCode::kInternal, "tensor '{}' [{}] is stored in {} bytes", tensor.name,
                    fmt::join(tensor.shape, ", "), stored_bytes);
     }
-    const auto bytes = parts_[found->second.part].file.bytes().subspan(
-        static_cast<std::size_t>(found->second.offset) +
-            static_cast<std::size_t>(first_row * row_bytes),
-        static_cast<std::size_t>(row_count * row_bytes));
+    const auto bytes = rows_of(found->second, row_bytes, first_row, row_count);
     if (column_count == tensor.columns()) {
       dequantize(tensor.dtype, bytes, out);
       return {};
@@ -76,6 +73,19 @@ class GgufSource final : public TensorSource {
     return {};
   }
 
+  std::span<const std::byte> stored_blocks(const TensorInfo& tensor, std::int64_t first_row,
+                                           std::int64_t row_count) const override {
+    const auto found = locations_.find(tensor.name);
+    const BlockSize block = block_size(tensor.dtype);
+    const std::int64_t row_bytes = tensor.columns() / block.values * block.bytes;
+    if (found == locations_.end() || block.values == 1 || first_row < 0 || row_count < 0 ||
+        row_count > tensor.rows() - first_row ||
+        tensor.rows() * row_bytes != static_cast<std::int64_t>(found->second.bytes)) {
+      return {};
+    }
+    return rows_of(found->second, row_bytes, first_row, row_count);
+  }
+
   void release(const TensorInfo& tensor) const override {
     const auto found = locations_.find(tensor.name);
     if (found == locations_.end()) return;
@@ -84,6 +94,13 @@ class GgufSource final : public TensorSource {
   }
 
  private:
+  std::span<const std::byte> rows_of(const Location& location, std::int64_t row_bytes,
+                                     std::int64_t first_row, std::int64_t row_count) const {
+    return parts_[location.part].file.bytes().subspan(
+        static_cast<std::size_t>(location.offset) + static_cast<std::size_t>(first_row * row_bytes),
+        static_cast<std::size_t>(row_count * row_bytes));
+  }
+
   ModelConfig config_;
   std::vector<Part> parts_;
   std::vector<TensorInfo> tensors_;

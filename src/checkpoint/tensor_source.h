@@ -6,6 +6,7 @@
 // Who owns: the caller of open_checkpoint. Thread: every const function from any thread at once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -52,6 +53,14 @@ class TensorSource {
   Status read_rows(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
                    std::span<float> out) const {
     return read_block(tensor, first_row, row_count, 0, tensor.columns(), out);
+  }
+
+  // The bytes of whole rows as they are stored, row after row, where the tensor is quantised and
+  // this source can show them in place; else nothing. They live as long as the source.
+  virtual std::span<const std::byte> stored_blocks(const TensorInfo& /*tensor*/,
+                                                   std::int64_t /*first_row*/,
+                                                   std::int64_t /*row_count*/) const {
+    return {};
   }
 
   // Says that the tensor will not be read again, so its file pages need not stay in memory.

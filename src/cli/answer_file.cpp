@@ -59,6 +59,7 @@ Json settings_json(const RunSummary& s) {
           {"model", s.model},
           {"kernels", s.kernels},
           {"compute_dtype", s.compute_dtype},
+          {"weights", s.weights},
           {"threads", s.threads},
           {"mesh", s.mesh},
           {"ranks", s.ranks},

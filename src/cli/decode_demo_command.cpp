@@ -35,9 +35,6 @@ Result<int> run(DecodeDemoOptions& o) {
     TG_ASSIGN(prompts, read_decode_prompts(o, plan, model));
   }
   TG_ASSIGN(const ContextPlan context, plan_decode_pages(o, plan, config, settings.mesh.shape));
-  if (o.optimizations == "accuracy") {
-    spdlog::info("--optimizations accuracy is the same as performance: weights are bf16 in both");
-  }
 
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
             LoadedModel::load_runner(model, settings, context));
@@ -97,9 +94,6 @@ void add_decode_demo_command(CLI::App& program, ChosenCommand& chosen) {
   add_whole_number(*app, "--start-pos,--start_pos",
                    "first position; those before it count as cached and are not filled", 0,
                    kMostCount, o->start_pos);
-  app->add_option("--optimizations", o->optimizations, "weight formats of the original's names")
-      ->check(CLI::IsMember({"performance", "accuracy"}))
-      ->capture_default_str();
   app->add_option("--target-tsu,--target_tsu", o->target_tsu,
                   "LOW:HIGH tok/s/user; status 1 when more than a tenth of the first 200 decode "
                   "iterations is outside");

@@ -34,7 +34,6 @@ struct DecodeDemoOptions {
   std::string sampling_params;
   std::optional<int> stress_test;
   std::optional<std::int64_t> start_pos;
-  std::string optimizations = "performance";
   std::string target_tsu;
   std::optional<std::uint64_t> seed;
   int print_outputs = 0;

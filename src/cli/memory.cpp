@@ -59,14 +59,16 @@ std::optional<std::int64_t> cgroup_rest() {
 }  // namespace
 
 MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const DeviceBlock& block,
-                       ComputeDType dtype, const KvCapacity& capacity, int threads) {
+                       const WeightFormats& formats, ComputeDType dtype, const KvCapacity& capacity,
+                       int threads) {
   MemoryNeed need;
-  need.weights = packed_weight_bytes(config, plan, block);
+  need.weights = packed_weight_bytes(config, plan, block, formats);
+  need.weights_in = formats.text();
   // A column's pages hold the heads of the rows that are here.
   need.kv_cache = kv_bytes_per_position(config, dtype) * capacity.block * capacity.blocks *
                   block.cols() * block.rows() / plan.mesh().rows;
-  need.activations = LlamaForward::activation_bytes(config, plan, block,
-                                                    {nullptr, dtype, capacity.max_rows}, threads);
+  need.activations = LlamaForward::activation_bytes(
+      config, plan, block, {nullptr, dtype, capacity.max_rows, formats.has_integers()}, threads);
   return need;
 }
 
@@ -93,13 +95,11 @@ Status check_memory(const MemoryNeed& need, const ModelConfig& config, ComputeDT
                                                          ranks_here, bytes_text(need.total()));
   return error(
       ErrorCode::kOutOfCapacity,
-      "the run needs {}{}: weights {} ({} values in bf16) + KV cache {} ({} pages x {} positions "
+      "the run needs {}{}: weights {} (in {}) + KV cache {} ({} pages x {} positions "
       "x {} bytes{}) + activations {}; available are {}. Fewer users, a smaller --max-seq-len or "
-      "fewer "
-      "pages (--page-params) need less",
-      bytes_text(total), each, bytes_text(need.weights), need.weights / 2,
-      bytes_text(need.kv_cache), capacity.blocks, capacity.block,
-      kv_bytes_per_position(config, dtype),
+      "fewer pages (--page-params) need less, and so do --weights-dtype int8 and int4",
+      bytes_text(total), each, bytes_text(need.weights), need.weights_in, bytes_text(need.kv_cache),
+      capacity.blocks, capacity.block, kv_bytes_per_position(config, dtype),
       domains == 1 ? "" : fmt::format(" on each of {} columns", domains),
       bytes_text(need.activations), bytes_text(available));
 }

@@ -9,12 +9,14 @@
 #include "checkpoint/model_config.h"
 #include "model/model_runner.h"
 #include "model/shard_plan.h"
+#include "model/weight_formats.h"
 #include "tensor/dtype.h"
 
 namespace tg {
 
 struct MemoryNeed {
   std::int64_t weights = 0;
+  std::string weights_in;     // their formats, for people
   std::int64_t kv_cache = 0;  // when every page is used
   std::int64_t activations = 0;
 
@@ -23,7 +25,8 @@ struct MemoryNeed {
 
 // Of a process that owns `block` of the plan's mesh.
 MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const DeviceBlock& block,
-                       ComputeDType dtype, const KvCapacity& capacity, int threads);
+                       const WeightFormats& formats, ComputeDType dtype, const KvCapacity& capacity,
+                       int threads);
 
 // Bytes that this process can still have: what the kernel calls available, or the rest of the
 // cgroup's limit if that is less. 0 when neither can be read.

@@ -28,6 +28,14 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
                  "what activations, KV cache and products are held in; sums are f32 in both")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
+  app.add_option("--weights-dtype", options.weights_dtype,
+                 "what weights are held in; stored (default): int8 and int4 of a GGUF of Q8_0 and "
+                 "Q4_0 as they are, else bf16. Integers multiply inputs rounded to 8 bits")
+      ->check(CLI::IsMember({"stored", "bf16", "int8", "int4"}));
+  app.add_option("--optimizations", options.optimizations,
+                 "performance: w1 and w3 in int4, the rest in int8; accuracy: bf16, or int8 where "
+                 "memory does not allow it")
+      ->check(CLI::IsMember({"performance", "accuracy"}));
   add_whole_number(app, "--threads", "threads; default: one per CPU of this process", 1, 4096, "",
                    [&options](std::int64_t n) { options.threads = static_cast<int>(n); });
   add_mesh_options(app, options.mesh);
@@ -59,12 +67,43 @@ Result<std::string> model_path(const ModelOptions& options) {
   return path;
 }
 
+namespace {
+
+// Integer weights multiply integer inputs, so there is no f32 computing with them.
+Status choose_weights(const ModelOptions& options, RunSettings& settings) {
+  const std::string& dtype = options.weights_dtype;
+  const std::string& optimizations = options.optimizations;
+  if (!dtype.empty() && !optimizations.empty()) {
+    return error(ErrorCode::kBadArgument, "--weights-dtype {} and --optimizations {}: which?",
+                 dtype, optimizations);
+  }
+  if (dtype == "bf16") settings.weights = WeightsWish::kBf16;
+  if (dtype == "int8") settings.weights = WeightsWish::kInt8;
+  if (dtype == "int4") settings.weights = WeightsWish::kInt4;
+  if (optimizations == "performance") settings.weights = WeightsWish::kPerformance;
+  if (optimizations == "accuracy") {
+    settings.weights = WeightsWish::kBf16;
+    settings.int8_if_needed = settings.dtype == ComputeDType::kBf16;
+  }
+  if (settings.dtype == ComputeDType::kBf16) return {};
+  if (settings.weights == WeightsWish::kStored) settings.weights = WeightsWish::kBf16;
+  if (settings.weights == WeightsWish::kBf16) return {};
+  return error(
+      ErrorCode::kBadArgument,
+      "--compute-dtype f32 with {} {}: integer weights multiply inputs of 8 bits; f32 needs "
+      "--weights-dtype bf16",
+      dtype.empty() ? "--optimizations" : "--weights-dtype", dtype.empty() ? optimizations : dtype);
+}
+
+}  // namespace
+
 Result<RunSettings> run_settings(const ModelOptions& options) {
   RunSettings settings;
   auto kernels = choose_kernels(options.kernels);
   if (!kernels) return at_place(std::move(kernels).error(), "--kernels");
   settings.kernels = *kernels;
   settings.dtype = options.compute_dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBf16;
+  TG_RETURN_IF_ERROR(choose_weights(options, settings));
   TG_ASSIGN(settings.mesh,
             mesh_settings(options.mesh, [](const char* n) { return std::getenv(n); }));
   const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });

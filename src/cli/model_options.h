@@ -11,6 +11,7 @@
 #include "cli/mesh_options.h"
 #include "kernels/kernel_table.h"
 #include "mesh/transport.h"
+#include "model/weight_formats.h"
 
 namespace CLI {
 class App;  // not the header: it takes seconds to compile
@@ -22,6 +23,8 @@ struct ModelOptions {
   std::string model;  // empty: $LLAMA_DIR, then $HF_MODEL
   std::string kernels = "auto";
   std::string compute_dtype = "bf16";
+  std::string weights_dtype;   // "stored", "bf16", "int8", "int4"; empty: by optimizations
+  std::string optimizations;   // "performance", "accuracy"; empty: as stored
   std::optional<int> threads;  // none: one per CPU that this process may use
   std::string chat_template;   // name of a built-in or a file; empty: the checkpoint's own
   bool verify = false;
@@ -39,6 +42,8 @@ Result<std::string> model_path(const ModelOptions& options);
 struct RunSettings {
   const KernelTable* kernels = nullptr;
   ComputeDType dtype = ComputeDType::kBf16;
+  WeightsWish weights = WeightsWish::kStored;
+  bool int8_if_needed = false;  // where memory does not allow bf16
   int threads = 1;
   int local_ranks = 1;  // ranks of the job on this host
   MeshSettings mesh;
@@ -48,8 +53,8 @@ struct RunSettings {
   bool leads() const { return transport == nullptr || transport->rank() == 0; }
 };
 
-// Refuses unknown kernels; more threads than CPUs are cut to the CPUs
-// with one warning.
+// Refuses unknown kernels and number formats that do not go together; more threads than CPUs are
+// cut to the CPUs with one warning.
 Result<RunSettings> run_settings(const ModelOptions& options);
 
 }  // namespace tg

@@ -1,5 +1,7 @@
 #include "cli/opened_model.h"
 
+#include <spdlog/spdlog.h>
+
 #include <chrono>
 #include <exception>
 #include <filesystem>
@@ -226,6 +228,7 @@ RunSummary summarize(const std::string& command, const OpenedModel& model,
   s.model = model.path;
   s.kernels = settings.kernels->name;
   s.compute_dtype = options.compute_dtype;
+  s.weights = weight_formats(*model.source, settings.weights).text();
   s.threads = settings.threads;
   s.mesh = text(settings.mesh.shape);
   s.ranks = settings.ranks();
@@ -257,13 +260,23 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   TG_ASSIGN(const RankGrid grid, share_mesh(settings.mesh.shape, settings.ranks()));
   const DeviceBlock block =
       grid.block(settings.transport == nullptr ? 0 : settings.transport->rank());
-  const MemoryNeed need =
-      memory_need(config, shards, block, settings.dtype, plan.capacity, settings.threads);
-  TG_RETURN_IF_ERROR(check_memory(need, config, settings.dtype, plan.capacity,
-                                  settings.mesh.shape.cols, settings.local_ranks,
-                                  available_memory()));
+  const auto check = [&](WeightsWish wish) {
+    const MemoryNeed need = memory_need(config, shards, block, weight_formats(*model.source, wish),
+                                        settings.dtype, plan.capacity, settings.threads);
+    return check_memory(need, config, settings.dtype, plan.capacity, settings.mesh.shape.cols,
+                        settings.local_ranks, available_memory());
+  };
+  WeightsWish weights_wish = settings.weights;
+  if (const Status fits = check(weights_wish); !fits) {
+    if (!settings.int8_if_needed || !check(WeightsWish::kInt8)) return tl::unexpected(fits.error());
+    spdlog::warn("--optimizations accuracy: weights are held in int8, since {}",
+                 fits.error().message);
+    weights_wish = WeightsWish::kInt8;
+  }
   if (settings.transport != nullptr) {
-    TG_ASSIGN(const std::string mine, settings_text(settings, plan, *model.source));
+    RunSettings chosen = settings;
+    chosen.weights = weights_wish;
+    TG_ASSIGN(const std::string mine, settings_text(chosen, plan, *model.source));
     TG_RETURN_IF_ERROR(agree_on_settings(*settings.transport, mine));
     wait_for_all(*settings.transport);
   }
@@ -271,7 +284,7 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   std::unique_ptr<LoadedModel> loaded(new LoadedModel(settings));
   ProgressBar bar("Loading weights");
   TG_ASSIGN(LlamaWeights weights,
-            load_weights(*model.source, shards, block, loaded->team_,
+            load_weights(*model.source, shards, block, loaded->team_, weights_wish,
                          [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
   RunnerOptions options;
   options.kernels = settings.kernels;

@@ -3,15 +3,19 @@
 // TFLOP/s beside 0.25 of vfmadd). A sum is one f32 accumulator that takes the pairs in order, in
 // each lane alike, so one row gives the same bits alone as among 32. The tile unit takes subnormals
 // for zero. The rest is the AVX-512 table's.
+#include "kernels/amx.h"
+
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-#include "kernels/amx_tiles.h"
 #include "kernels/avx512.h"
+#include "kernels/avx512_vnni.h"
 #include "kernels/matmul_walk.h"
 #include "kernels/tables.h"
+
+#define TG_AMX __attribute__((target("amx-tile,amx-bf16,avx512f")))
 
 namespace tg {
 namespace {
@@ -226,7 +230,10 @@ TG_AMX void matmul_bf16(const MatmulArgs& args, std::int64_t panel_begin, std::i
 }  // namespace
 
 bool enable_amx() {
-  if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16")) return false;
+  if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16") ||
+      !__builtin_cpu_supports("amx-int8") || !__builtin_cpu_supports("avx512vnni")) {
+    return false;
+  }
   // Linux makes a process ask for the tile registers (ARCH_REQ_XCOMP_PERM for XTILEDATA), because
   // each thread then needs a larger save area. Once granted it holds for all threads.
   constexpr long kRequestPermission = 0x1023;
@@ -239,6 +246,8 @@ constinit const KernelTable kAmxKernels = {
     "amx",
     matmul_bf16,
     matmul_f32_avx512,
+    matmul_quantized_amx,
+    quantize_avx512,
     rms_norm_avx512,
     sum_of_squares_avx512,
     scale_avx512,

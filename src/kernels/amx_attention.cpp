@@ -7,12 +7,11 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/amx_tiles.h"
+#include "kernels/amx.h"
 #include "kernels/avx512_attention.h"
 #include "kernels/tables.h"
 
-#define TG_AMX_BF16 \
-  __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#define TG_AMX __attribute__((target("amx-tile,amx-bf16,avx512f")))
 
 namespace tg {
 namespace {

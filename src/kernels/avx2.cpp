@@ -342,6 +342,8 @@ constinit const KernelTable kAvx2Kernels = {
     "avx2",
     walk_matmul<Matmul, Bf16>,
     walk_matmul<Matmul, float>,
+    matmul_quantized_avx2,
+    quantize_avx2,
     rms_norm_avx2,
     sum_of_squares_avx2,
     scale_avx2,

@@ -19,6 +19,10 @@
 
 namespace tg {
 
+void matmul_quantized_avx2(const MatmulArgs& args, std::int64_t panel_begin,
+                           std::int64_t panel_end);
+void quantize_avx2(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,
+                   std::int64_t row);
 float sum_of_squares_avx2(const float* x, std::int64_t n);
 void scale_avx2(const float* x, const float* weight, float factor, std::int64_t n,
                 ComputeDType dtype, void* out);

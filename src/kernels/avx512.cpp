@@ -1,7 +1,9 @@
 // The table of CPUs with AVX-512 F, BW, VL and DQ: bf16 is widened by shifts and multiplied in f32.
 #include "kernels/avx512.h"
 
+#include "kernels/avx2.h"
 #include "kernels/avx512_attention.h"
+#include "kernels/avx512_vnni.h"
 #include "kernels/matmul_walk.h"
 
 namespace tg {
@@ -86,6 +88,13 @@ void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::in
   walk_matmul<Matmul, float>(args, panel_begin, panel_end);
 }
 
+void matmul_quantized_avx512(const MatmulArgs& args, std::int64_t panel_begin,
+                             std::int64_t panel_end) {
+  // The first CPUs with AVX-512 have no integer dot product.
+  (__builtin_cpu_supports("avx512vnni") ? matmul_quantized_vnni : matmul_quantized_avx2)(
+      args, panel_begin, panel_end);
+}
+
 void attention_avx512(const AttentionArgs& args) {
   if (args.kv.dtype == ComputeDType::kBf16) {
     walk_attention<avx512::Attention<Bf16>>(args);
@@ -106,6 +115,8 @@ constinit const KernelTable kAvx512Kernels = {
     "avx512",
     walk_matmul<Matmul, Bf16>,
     matmul_f32_avx512,
+    matmul_quantized_avx512,
+    quantize_avx512,
     rms_norm_avx512,
     sum_of_squares_avx512,
     scale_avx512,

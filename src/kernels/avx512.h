@@ -28,6 +28,8 @@
 namespace tg {
 
 void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
+void matmul_quantized_avx512(const MatmulArgs& args, std::int64_t panel_begin,
+                             std::int64_t panel_end);
 void attention_avx512(const AttentionArgs& args);
 void merge_attention_avx512(const AttentionArgs& args);
 float sum_of_squares_avx512(const float* x, std::int64_t n);

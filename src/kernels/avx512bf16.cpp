@@ -1,6 +1,7 @@
 // The table of CPUs with AVX512_BF16: products of bf16 by vdpbf16ps, which adds both products of a
 // pair to an f32 lane (and takes subnormal bf16 for zero). The rest is the AVX-512 table's.
 #include "kernels/avx512_attention.h"
+#include "kernels/avx512_vnni.h"
 #include "kernels/matmul_walk.h"
 
 #define TG_AVX512BF16 \
@@ -164,6 +165,8 @@ constinit const KernelTable kAvx512Bf16Kernels = {
     "avx512bf16",
     walk_matmul<Matmul, Bf16>,
     matmul_f32_avx512,
+    matmul_quantized_avx512,
+    quantize_avx512,
     rms_norm_avx512,
     sum_of_squares_avx512,
     scale_avx512,

@@ -45,14 +45,28 @@ struct KvLayer {
   ComputeDType dtype = ComputeDType::kBf16;
 };
 
+// Inputs of a product with integer weights: each row as int8 in groups of kGroup with an f32 scale,
+// value = scale * code. The rows of one group are together, so that a product of many rows reads
+// one stream. A row whose group has a value that is not finite has a scale of NaN there.
+struct QuantizedRows {
+  std::int8_t* codes = nullptr;  // [groups][rows][kGroup], -127..127
+  float* scales = nullptr;       // [groups][rows], and room for 16 values behind
+  // [groups][rows], and room for 16 behind: -128 times the sum of the codes. Unsigned weights q +
+  // 128 (or, a sixteenth of it, q + 8) sum to so much too little with it.
+  std::int32_t* corrections = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t groups = 0;
+};
+
 struct MatmulArgs {
-  const void* x = nullptr;  // [m][ldx] of the compute dtype
+  const void* x = nullptr;  // [m][ldx] of the compute dtype; not for integer weights
   std::int64_t ldx = 0;
   std::int64_t m = 0;
   PackedView w;
   float* y = nullptr;  // [m][ldy]; column j is output j
   std::int64_t ldy = 0;
   bool add = false;  // y += x w^T instead of y = x w^T; the sum is complete before it is added
+  QuantizedRows quantized = {};  // for integer weights: rows = m, groups = those of w
 };
 
 // Causal attention of rows [0, rows) of one sequence, for one kv head and its group of query heads.
@@ -94,6 +108,16 @@ struct KernelTable {
   void (*matmul_bf16)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
   void (*matmul_f32)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 
+  // The same for weights of kInt8 or kInt4 and quantized rows. Per group the products are summed as
+  // integers, which is exact; then sum = fma(float(integer) * weight scale, input scale, sum),
+  // group after group from 0: the same bits in every table.
+  void (*matmul_quantized)(const MatmulArgs& args, std::int64_t panel_begin,
+                           std::int64_t panel_end);
+  // Row `row` of `out` from x[k]: scale = largest magnitude / 127, codes to nearest even. A group
+  // below 2^-100 is zero. The last group is filled up with zeros.
+  void (*quantize)(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,
+                   std::int64_t row);
+
   // out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i], rounded to `dtype`.
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n,
                    ComputeDType dtype, void* out);
@@ -113,7 +137,7 @@ struct KernelTable {
                    const float* key, const float* value);
   void (*attention)(const AttentionArgs& args);
   void (*merge_attention)(const AttentionArgs& args);
-  // Row `row` of the packed matrix as f32 [k].
+  // Row `row` of the packed matrix as f32 [k], whatever its format.
   void (*embedding)(const PackedView& w, std::int64_t row, float* out);
   // x[i] = exp(x[i] - max) in place; returns the sum of them (f64) and the maximum through
   // `max_out`.

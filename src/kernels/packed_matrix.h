@@ -1,23 +1,44 @@
-// What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, and inside
-//   a panel pairs of k, so that one 64-byte load brings 16 outputs x 2 k for a bf16 dot product:
-//     data[panel][k / 2][output % 32][k % 2]     outputs and k padded with zeros to 32 and 2
-//   Int8 and int4 weights will be further WeightFormats of the same panel shape.
+// What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, each one
+//   stream of memory.
+//     kBf16   pairs of k: data[panel][k / 2][output % 32][k % 2]
+//     kInt8   groups of 32 k with a scale per output, the codes of GGUF's Q8_0:
+//             data[panel][k / 32] = { int8 q[2][8][16][4], f16 scale[32] }
+//     kInt4   the same with the codes of Q4_0 (value = scale * (q - 8)):
+//             data[panel][k / 32] = { nibbles q[2][4][16][4], f16 scale[32] }
+//             low nibbles hold k 0..15 of the group, high nibbles k 16..31
+//   where q is [half of the panel][4 k][output][k]: one 64-byte load brings 16 outputs x 4 k for an
+//   integer dot product, or 8 rows of a tile. Outputs and k are padded with zero weights.
 // Who owns: PackedMatrix owns its memory; kernels take PackedView.
 // Thread: packing of different rows from any thread; reading from any.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "base/bf16.h"
 #include "base/result.h"
 #include "tensor/aligned_buffer.h"
+#include "tensor/block_codes.h"
 
 namespace tg {
 
 inline constexpr std::int64_t kPanelWidth = 32;  // outputs: 2 zmm or 4 ymm of f32 accumulators
+inline constexpr std::int64_t kGroup = kBlockWeights;  // k that share a scale
 
-enum class WeightFormat : std::uint8_t { kBf16 };
+enum class WeightFormat : std::uint8_t { kBf16, kInt8, kInt4 };
+
+constexpr std::string_view name(WeightFormat f) {
+  return f == WeightFormat::kBf16 ? "bf16" : f == WeightFormat::kInt8 ? "int8" : "int4";
+}
+
+// Codes of a group of a panel: all of them, and those of half its outputs.
+constexpr std::int64_t code_bytes(WeightFormat f) {
+  return kGroup * kPanelWidth / (f == WeightFormat::kInt4 ? 2 : 1);
+}
+constexpr std::int64_t half_code_bytes(WeightFormat f) { return code_bytes(f) / 2; }
+// With the scales behind them: 17 or 9 cache lines.
+constexpr std::int64_t group_bytes(WeightFormat f) { return code_bytes(f) + kPanelWidth * 2; }
 
 struct PackedView {
   const std::byte* data = nullptr;
@@ -27,33 +48,44 @@ struct PackedView {
 
   std::int64_t panels() const { return (n + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t k_pairs() const { return (k + 1) / 2; }
-  std::int64_t panel_bytes() const { return k_pairs() * kPanelWidth * 2 * 2; }
+  std::int64_t groups() const { return (k + kGroup - 1) / kGroup; }
+  std::int64_t panel_bytes() const {
+    if (format == WeightFormat::kBf16) return k_pairs() * kPanelWidth * 2 * 2;
+    return groups() * group_bytes(format);
+  }
   // Outputs [first, first + count) as a matrix of their own; `first` at the border of a panel.
   PackedView outputs(std::int64_t first, std::int64_t count) const {
     return {data + first / kPanelWidth * panel_bytes(), count, k, format};
   }
-  const Bf16* panel(std::int64_t p) const {
-    return reinterpret_cast<const Bf16*>(data + p * panel_bytes());
-  }
+  const std::byte* panel_data(std::int64_t p) const { return data + p * panel_bytes(); }
+  const Bf16* panel(std::int64_t p) const { return reinterpret_cast<const Bf16*>(panel_data(p)); }
 };
 
 class PackedMatrix {
  public:
-  // Room for n x k, all zero.
+  // Room for n x k. Of bf16 all zero; integers are 0 times a scale of 0.
   static Result<PackedMatrix> allocate(std::int64_t n, std::int64_t k,
                                        WeightFormat format = WeightFormat::kBf16);
 
-  // Rounds rows [first_row, first_row + row_count) of W, given as f32 [row_count][k], to bf16 and
-  // puts them in place. Different rows may come from different threads, also of one panel.
+  // Rounds rows [first_row, first_row + row_count) of W, given as f32 [row_count][k], to the format
+  // and puts them in place. Different rows may come from different threads, also of one panel.
   void set_rows(std::int64_t first_row, std::int64_t row_count, std::span<const float> rows);
   // The same from rows that are `stride` >= k values apart: a column range of wider ones.
   void set_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
                 std::int64_t stride);
+  // Puts rows of GGUF blocks in place as they are: Q8_0 in a matrix of kInt8, Q4_0 in one of kInt4.
+  // Row r's groups() blocks begin at blocks + r * stride.
+  void set_blocks(std::int64_t first_row, std::int64_t row_count, const std::byte* blocks,
+                  std::int64_t stride);
 
   PackedView view() const { return {buffer_.data(), n_, k_, format_}; }
   std::size_t bytes() const { return buffer_.size(); }
 
  private:
+  void set_bf16_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
+                     std::int64_t stride);
+  void set_block(std::int64_t row, std::int64_t group, const std::byte* block);
+
   AlignedBuffer buffer_;
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;

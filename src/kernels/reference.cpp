@@ -1,6 +1,8 @@
 // The oracle: plain loops in the order of the formulas, sums in f64, no instruction beyond x86-64.
 // Slow and meant to stay so; what it says is what the other tables are tested against.
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -35,6 +37,87 @@ void matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel
         y[j] = args.add ? y[j] + sum : sum;
       }
     }
+  }
+}
+
+// Code of input i of a group for output j of its panel.
+int code_at(WeightFormat format, const std::byte* group, std::int64_t j, std::int64_t i) {
+  const std::byte* half = group + j / 16 * half_code_bytes(format);
+  if (format == WeightFormat::kInt8) {
+    return static_cast<std::int8_t>(half[i / 4 * 64 + j % 16 * 4 + i % 4]);
+  }
+  const auto nibbles = std::to_integer<int>(half[i % 16 / 4 * 64 + j % 16 * 4 + i % 4]);
+  return (i < 16 ? nibbles & 15 : nibbles >> 4) - 8;
+}
+
+float scale_at(WeightFormat format, const std::byte* group, std::int64_t j) {
+  std::uint16_t half = 0;
+  std::memcpy(&half, group + code_bytes(format) + 2 * j, sizeof(half));
+  return half_to_float(half);
+}
+
+// Up to 64 rows at a time share the decoding of a group.
+void matmul_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  constexpr std::int64_t kRows = 64;
+  const QuantizedRows& x = args.quantized;
+  const WeightFormat format = args.w.format;
+  const std::int64_t end = std::min(args.w.n, panel_end * kPanelWidth);
+  for (std::int64_t output = panel_begin * kPanelWidth; output < end; ++output) {
+    const std::byte* panel = args.w.panel_data(output / kPanelWidth);
+    const std::int64_t lane = output % kPanelWidth;
+    for (std::int64_t first = 0; first < args.m; first += kRows) {
+      const std::int64_t rows = std::min(kRows, args.m - first);
+      std::array<float, kRows> sums{};
+      for (std::int64_t g = 0; g < args.w.groups(); ++g) {
+        const std::byte* group = panel + g * group_bytes(format);
+        std::array<int, kGroup> weights{};
+        for (std::int64_t i = 0; i < kGroup; ++i) {
+          weights[static_cast<std::size_t>(i)] = code_at(format, group, lane, i);
+        }
+        const float scale = scale_at(format, group, lane);
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const std::int64_t at = g * x.rows + first + r;
+          int integer = 0;
+          for (std::int64_t i = 0; i < kGroup; ++i) {
+            integer += x.codes[at * kGroup + i] * weights[static_cast<std::size_t>(i)];
+          }
+          float& sum = sums[static_cast<std::size_t>(r)];
+          sum = std::fma(static_cast<float>(integer) * scale, x.scales[at], sum);
+        }
+      }
+      for (std::int64_t r = 0; r < rows; ++r) {
+        float& y = args.y[(first + r) * args.ldy + output];
+        const float sum = sums[static_cast<std::size_t>(r)];
+        y = args.add ? y + sum : sum;
+      }
+    }
+  }
+}
+
+void quantize(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,
+              std::int64_t row) {
+  for (std::int64_t g = 0; g < out.groups; ++g) {
+    std::array<float, kGroup> values{};
+    std::uint32_t largest = 0;
+    for (std::int64_t i = 0; i < std::min(kGroup, k - g * kGroup); ++i) {
+      const std::int64_t from = g * kGroup + i;
+      float& v = values[static_cast<std::size_t>(i)];
+      v = dtype == ComputeDType::kBf16 ? input(static_cast<const Bf16*>(x) + from)
+                                       : input(static_cast<const float*>(x) + from);
+      largest = std::max(largest, std::bit_cast<std::uint32_t>(v) & 0x7fffffffU);
+    }
+    const GroupScale scale = group_scale(largest);
+    const std::int64_t at = g * out.rows + row;
+    int sum = 0;
+    for (std::int64_t i = 0; i < kGroup; ++i) {
+      const float v = values[static_cast<std::size_t>(i)];
+      const int code =
+          scale.inverse == 0.0F ? 0 : static_cast<int>(std::nearbyint(v * scale.inverse));
+      out.codes[at * kGroup + i] = static_cast<std::int8_t>(code);
+      sum += code;
+    }
+    out.scales[at] = scale.scale;
+    out.corrections[at] = -128 * sum;
   }
 }
 
@@ -186,9 +269,19 @@ void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
 }
 
 void embedding_portable(const PackedView& w, std::int64_t row, float* out) {
-  const Bf16* panel = w.panel(row / kPanelWidth) + row % kPanelWidth * 2;
+  const std::int64_t lane = row % kPanelWidth;
+  if (w.format == WeightFormat::kBf16) {
+    const Bf16* panel = w.panel(row / kPanelWidth) + lane * 2;
+    for (std::int64_t i = 0; i < w.k; ++i) {
+      out[i] = to_float(panel[i / 2 * kPanelWidth * 2 + i % 2]);
+    }
+    return;
+  }
+  const std::byte* group = w.panel_data(row / kPanelWidth);
   for (std::int64_t i = 0; i < w.k; ++i) {
-    out[i] = to_float(panel[i / 2 * kPanelWidth * 2 + i % 2]);
+    if (i > 0 && i % kGroup == 0) group += group_bytes(w.format);
+    out[i] = scale_at(w.format, group, lane) *
+             static_cast<float>(code_at(w.format, group, lane, i % kGroup));
   }
 }
 
@@ -196,6 +289,8 @@ constinit const KernelTable kReferenceKernels = {
     "reference",
     matmul<Bf16>,
     matmul<float>,
+    matmul_quantized,
+    quantize,
     rms_norm,
     sum_of_squares_f32,
     scale,

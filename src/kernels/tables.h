@@ -4,7 +4,9 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/kernel_table.h"
 
@@ -15,19 +17,35 @@ extern const KernelTable kAvx2Kernels;        // needs AVX2, FMA
 extern const KernelTable kAvx512Kernels;      // needs AVX-512 F, BW, VL, DQ
 extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 besides
 
-extern const KernelTable kAmxKernels;  // needs AMX-TILE and AMX-BF16 besides kAvx512's
+// Needs AMX-TILE, AMX-BF16, AMX-INT8 and AVX-512 VNNI besides kAvx512's.
+extern const KernelTable kAmxKernels;
 
 // The functions of the table amx (amx_attention.cpp).
 void attention_amx(const AttentionArgs& args);
 void merge_attention_amx(const AttentionArgs& args);
 
-// True if this CPU has AMX for bf16 and Linux lets this process use it; asks for that.
+// True if this CPU has AMX and Linux lets this process use it; asks for that.
 bool enable_amx();
 
 // The KernelTable functions of the same names (reference.cpp).
 void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
                        std::int64_t offset_in_page, const float* key, const float* value);
 void embedding_portable(const PackedView& w, std::int64_t row, float* out);
+
+// What a group of inputs is multiplied with to make codes, and what a code is worth; both 0 for a
+// group of zeros. `largest` is the bits of the largest magnitude.
+struct GroupScale {
+  float inverse;
+  float scale;
+};
+
+inline GroupScale group_scale(std::uint32_t largest) {
+  if (largest >= 0x7f800000U) return {0.0F, std::numeric_limits<float>::quiet_NaN()};
+  const auto magnitude = std::bit_cast<float>(largest);
+  // Below, 127 / magnitude would be no finite number.
+  if (magnitude < 0x1p-100F) return {0.0F, 0.0F};
+  return {127.0F / magnitude, magnitude / 127.0F};
+}
 
 // Where the kKeyGroup positions that start at `position` (a multiple of kKeyGroup) lie. A group
 // never crosses a page. Values of the group are contiguous: [kKeyGroup][head_dim].

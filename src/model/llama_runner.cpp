@@ -20,6 +20,11 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
     return error(ErrorCode::kBadArgument, "a context of {}: the model has {}", options.max_context,
                  weights.config.max_context);
   }
+  if (options.dtype == ComputeDType::kF32 && weights.formats.has_integers()) {
+    return error(ErrorCode::kBadArgument,
+                 "weights in {} multiply 8-bit inputs: f32 computing needs weights in bf16",
+                 weights.formats.text());
+  }
   std::unique_ptr<LlamaRunner> runner(new LlamaRunner(std::move(weights)));
   if (options.max_context > 0) runner->weights_.config.max_context = options.max_context;
   runner->capacity_ = capacity;
@@ -35,7 +40,8 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
   }
   TG_ASSIGN(LlamaForward forward,
             LlamaForward::create(runner->weights_, runner->kv_, *runner->mesh_,
-                                 {options.kernels, options.dtype, capacity.max_rows}));
+                                 {options.kernels, options.dtype, capacity.max_rows,
+                                  runner->weights_.formats.has_integers()}));
   runner->forward_ = std::make_unique<LlamaForward>(std::move(forward));
   runner->answerer_ =
       std::make_unique<RowAnswerer>(*runner->mesh_, *runner->forward_, config.vocab);

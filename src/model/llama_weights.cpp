@@ -55,9 +55,10 @@ Status allocate(LlamaWeights& w) {
   const ModelConfig& c = w.config;
   const ShardPlan& plan = w.plan;
   const std::int64_t attention_width = plan.heads() * c.head_dim;
-  const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k) -> Status {
+  const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k,
+                           WeightFormat format) -> Status {
     for (std::int64_t i = 0; i < w.block.devices(); ++i) {
-      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k));
+      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k, format));
       matrix.push_back(std::move(part));
     }
     return {};
@@ -65,25 +66,28 @@ Status allocate(LlamaWeights& w) {
   const std::int64_t first_id = plan.part(WeightRole::kOutput, w.block.row_begin, 0).row_begin;
   const std::int64_t last_id = plan.part(WeightRole::kOutput, w.block.row_end - 1, 0).row_end;
   for (std::int64_t col = 0; col < w.block.cols(); ++col) {
-    TG_ASSIGN(PackedMatrix embedding, PackedMatrix::allocate(c.vocab, plan.dim()));
+    TG_ASSIGN(PackedMatrix embedding,
+              PackedMatrix::allocate(c.vocab, plan.dim(), w.formats.embedding));
     w.embedding.push_back(std::move(embedding));
     if (c.tied_embeddings) continue;
     PackedMatrix output;
     if (last_id > first_id) {
-      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim()));
+      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim(), w.formats.output));
     }
     w.output.push_back(std::move(output));
   }
   w.norm.resize(static_cast<std::size_t>(c.dim));
   w.layers.resize(static_cast<std::size_t>(c.layers));
-  for (LayerWeights& layer : w.layers) {
+  for (std::size_t i = 0; i < w.layers.size(); ++i) {
+    LayerWeights& layer = w.layers[i];
+    const LayerFormats& f = w.formats.layers[i];
     layer.attention_norm.resize(static_cast<std::size_t>(c.dim));
     layer.ffn_norm.resize(static_cast<std::size_t>(c.dim));
-    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width(), plan.dim()));
-    TG_RETURN_IF_ERROR(sharded(layer.wo, plan.dim(), attention_width));
-    TG_RETURN_IF_ERROR(sharded(layer.w1, plan.ffn_dim(), plan.dim()));
-    TG_RETURN_IF_ERROR(sharded(layer.w3, plan.ffn_dim(), plan.dim()));
-    TG_RETURN_IF_ERROR(sharded(layer.w2, plan.dim(), plan.ffn_dim()));
+    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width(), plan.dim(), f.wqkv));
+    TG_RETURN_IF_ERROR(sharded(layer.wo, plan.dim(), attention_width, f.wo));
+    TG_RETURN_IF_ERROR(sharded(layer.w1, plan.ffn_dim(), plan.dim(), f.w1));
+    TG_RETURN_IF_ERROR(sharded(layer.w3, plan.ffn_dim(), plan.dim(), f.w3));
+    TG_RETURN_IF_ERROR(sharded(layer.w2, plan.dim(), plan.ffn_dim(), f.w2));
   }
   return {};
 }
@@ -209,8 +213,35 @@ std::vector<RowBlock> cut_into_blocks(const Targets& targets) {
   return blocks;
 }
 
+// True if every destination takes the tensor's blocks as they are stored; then they are there.
+bool take_stored_blocks(const TensorSource& source, const TensorInfo& tensor, const Target& target,
+                        const RowBlock& block) {
+  const auto wanted = [](DType stored, WeightFormat packed) {
+    return (stored == DType::kQ8_0 && packed == WeightFormat::kInt8) ||
+           (stored == DType::kQ4_0 && packed == WeightFormat::kInt4);
+  };
+  if (target.vector != nullptr) return false;
+  for (const Destination& to : target.destinations) {
+    if (!wanted(tensor.dtype, to.matrix->view().format) || to.part.column_begin % kGroup != 0 ||
+        to.part.column_end % kGroup != 0) {
+      return false;
+    }
+  }
+  const auto stored = source.stored_blocks(tensor, block.first_row, block.row_count);
+  if (stored.empty()) return false;
+  const BlockSize size = block_size(tensor.dtype);
+  const std::int64_t row_bytes = tensor.columns() / size.values * size.bytes;
+  for (const Destination& to : target.destinations) {
+    to.matrix->set_blocks(to.first_row + block.first_row - to.part.row_begin, block.row_count,
+                          stored.data() + to.part.column_begin / size.values * size.bytes,
+                          row_bytes);
+  }
+  return true;
+}
+
 Status load_block(const TensorSource& source, const TensorInfo& tensor, const Target& target,
                   const RowBlock& block, std::vector<float>& values) {
+  if (take_stored_blocks(source, tensor, target, block)) return {};
   const std::int64_t columns = target.read.columns();
   const std::int64_t first_column = target.read.column_begin;
   values.resize(static_cast<std::size_t>(block.row_count * columns));
@@ -231,38 +262,43 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
 PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
   const auto slot = static_cast<std::size_t>(col - block.col_begin);
   const std::int64_t count = plan.part(WeightRole::kOutput, row, col).rows();
-  if (count == 0) return {nullptr, 0, plan.dim(), WeightFormat::kBf16};
+  if (count == 0) return {nullptr, 0, plan.dim(), formats.output};
   const std::int64_t stride = plan.vocab_stride();
   if (config.tied_embeddings) return embedding[slot].view().outputs(row * stride, count);
   return output[slot].view().outputs((row - block.row_begin) * stride, count);
 }
 
 std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
-                                 const DeviceBlock& block) {
-  const auto bytes = [](std::int64_t n, std::int64_t k) {
-    const PackedView view{nullptr, n, k, WeightFormat::kBf16};
+                                 const DeviceBlock& block, const WeightFormats& formats) {
+  const auto bytes = [](std::int64_t n, std::int64_t k, WeightFormat format) {
+    const PackedView view{nullptr, n, k, format};
     return view.panels() * view.panel_bytes();
   };
   const std::int64_t attention_width = plan.heads() * c.head_dim;
-  const std::int64_t per_device =
-      bytes(plan.qkv_width(), plan.dim()) + bytes(plan.dim(), attention_width) +
-      2 * bytes(plan.ffn_dim(), plan.dim()) + bytes(plan.dim(), plan.ffn_dim());
-  std::int64_t per_column = bytes(c.vocab, plan.dim());
+  std::int64_t per_device = 0;
+  for (const LayerFormats& f : formats.layers) {
+    per_device += bytes(plan.qkv_width(), plan.dim(), f.wqkv) +
+                  bytes(plan.dim(), attention_width, f.wo) +
+                  bytes(plan.ffn_dim(), plan.dim(), f.w1) +
+                  bytes(plan.ffn_dim(), plan.dim(), f.w3) + bytes(plan.dim(), plan.ffn_dim(), f.w2);
+  }
+  std::int64_t per_column = bytes(c.vocab, plan.dim(), formats.embedding);
   if (!c.tied_embeddings) {
     per_column += bytes(plan.part(WeightRole::kOutput, block.row_end - 1, 0).row_end -
                             plan.part(WeightRole::kOutput, block.row_begin, 0).row_begin,
-                        plan.dim());
+                        plan.dim(), formats.output);
   }
-  return c.layers * block.devices() * per_device + block.cols() * per_column;
+  return block.devices() * per_device + block.cols() * per_column;
 }
 
 Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
-                                  const DeviceBlock& block, ThreadTeam& team,
+                                  const DeviceBlock& block, ThreadTeam& team, WeightsWish wish,
                                   const LoadProgress& progress) {
   LlamaWeights weights;
   weights.config = source.config();
   weights.plan = plan;
   weights.block = block;
+  weights.formats = weight_formats(source, wish);
   TG_RETURN_IF_ERROR(check_shape(weights.config));
   TG_RETURN_IF_ERROR(allocate(weights));
   Targets targets(source, weights);
@@ -311,7 +347,7 @@ Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
                                   const LoadProgress& progress) {
   TG_RETURN_IF_ERROR(check_shape(source.config()));
   TG_ASSIGN(const ShardPlan plan, ShardPlan::make(source.config(), MeshShape{}));
-  return load_weights(source, plan, DeviceBlock{}, team, progress);
+  return load_weights(source, plan, DeviceBlock{}, team, WeightsWish::kBf16, progress);
 }
 
 }  // namespace tg

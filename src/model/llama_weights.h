@@ -14,6 +14,7 @@
 #include "checkpoint/tensor_source.h"
 #include "kernels/packed_matrix.h"
 #include "model/shard_plan.h"
+#include "model/weight_formats.h"
 
 namespace tg {
 
@@ -35,6 +36,7 @@ struct LlamaWeights {
   ModelConfig config;
   ShardPlan plan;
   DeviceBlock block;  // of the devices that are here
+  WeightFormats formats;
   // Per column of the block, as its devices share them.
   std::vector<PackedMatrix> embedding;  // [vocab, dim/cols]
   std::vector<PackedMatrix> output;     // [ids of the block's rows, dim/cols]; none when tied
@@ -47,20 +49,22 @@ struct LlamaWeights {
 
 // Bytes that the packed matrices take on the devices of `block`.
 std::int64_t packed_weight_bytes(const ModelConfig& config, const ShardPlan& plan,
-                                 const DeviceBlock& block);
+                                 const DeviceBlock& block, const WeightFormats& formats);
 
 // Told about values read so far, of all; from whichever thread, one at a time.
 using LoadProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
-// Reads what the block's devices need, once, in blocks of rows. Weights that are not bf16 are
-// rounded to it. Memory beyond the result: a few MiB per thread, and the file pages of the tensors
-// being read (the largest are read first, while least is packed). Errors are the source's;
+// Reads what the block's devices need, once, in blocks of rows, and packs it in the wished formats.
+// Blocks that are stored in the very format are taken as they are, unless a device's inputs begin
+// or end inside one. Memory beyond the result: a few MiB per thread, and the file pages of the
+// tensors being read (the largest are read first, while least is packed). Errors are the source's;
 // kUnsupported: a shape that the kernels have no code for (odd sizes).
 Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
                                   const DeviceBlock& block, ThreadTeam& team,
+                                  WeightsWish wish = WeightsWish::kBf16,
                                   const LoadProgress& progress = {});
 
-// The whole model on one device.
+// The whole model on one device, in bf16.
 Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
                                   const LoadProgress& progress = {});
 

@@ -25,6 +25,7 @@ std::vector<PackedView> MeshProducts::views(const ShardedMatrix& matrix) {
 }
 
 std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTensor& x,
+                                                 const QuantizedInputs& quantized,
                                                  std::span<const PackedView> weights, Axis reduced,
                                                  const MeshTensor& y, bool add) {
   const bool partial = mesh.length(reduced) > 1;
@@ -47,6 +48,9 @@ std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTen
       p.y = y.f32(0, first_feature(mesh, y, row, col), summand);
       p.ldy = y.width;
       p.add = add;
+      if (p.w.format != WeightFormat::kBf16) {
+        p.quantized = quantized.share(reduced == Axis::kCols ? col : row);
+      }
       products.push_back(p);
     }
   }
@@ -66,7 +70,9 @@ void MeshProducts::run(std::span<const MatmulArgs> products) const {
 
 void MeshProducts::run_panels(const MatmulArgs& product, std::int64_t begin,
                               std::int64_t end) const {
-  if (dtype_ == ComputeDType::kBf16) {
+  if (product.w.format != WeightFormat::kBf16) {
+    kernels_->matmul_quantized(product, begin, end);
+  } else if (dtype_ == ComputeDType::kBf16) {
     kernels_->matmul_bf16(product, begin, end);
   } else {
     kernels_->matmul_f32(product, begin, end);

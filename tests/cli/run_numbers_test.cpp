@@ -70,9 +70,15 @@ TEST(ContextPlan, RefusalsHaveTheArithmetic) {
       "--max-seq-len 2048: 16 pages x 32 positions = 512 tokens do not hold one such sequence");
 }
 
+WeightFormats all_bf16() {
+  WeightFormats formats;
+  formats.layers.resize(80);
+  return formats;
+}
+
 TEST(Memory, The70BIsCountedBeforeLoading) {
   const KvCapacity capacity{64, 2048, 512};
-  const MemoryNeed need = memory_need(llama70b(), *ShardPlan::make(llama70b(), {}), {},
+  const MemoryNeed need = memory_need(llama70b(), *ShardPlan::make(llama70b(), {}), {}, all_bf16(),
                                       ComputeDType::kBf16, capacity, 2);
   EXPECT_NEAR(static_cast<double>(need.weights), 2.0 * 70.55e9, 0.01e9);
   EXPECT_EQ(need.kv_cache, std::int64_t{80} * 2 * 8 * 128 * 2 * 64 * 2048);
@@ -100,14 +106,15 @@ TEST(Memory, AllRanksOfAHostCount) {
   const RankGrid grid = *share_mesh(kGalaxy, 8);
   std::int64_t all = 0;
   for (int rank = 0; rank < 8; ++rank) {
-    all +=
-        memory_need(llama70b(), shards, grid.block(rank), ComputeDType::kBf16, capacity, 2).weights;
+    all += memory_need(llama70b(), shards, grid.block(rank), all_bf16(), ComputeDType::kBf16,
+                       capacity, 2)
+               .weights;
   }
   // Every rank has the embedding, and its part of the rest.
   const double embedding = 2.0 * 128256 * 8192;
   EXPECT_NEAR(static_cast<double>(all), 2.0 * 70.55e9 + 7 * embedding, 0.01e9);
   const MemoryNeed one =
-      memory_need(llama70b(), shards, grid.block(0), ComputeDType::kBf16, capacity, 2);
+      memory_need(llama70b(), shards, grid.block(0), all_bf16(), ComputeDType::kBf16, capacity, 2);
   EXPECT_TRUE(check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 4, 4 * one.total()));
   EXPECT_TRUE(check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 1, one.total()));
   const Status refused =

@@ -192,7 +192,8 @@ TEST(LoadWeights, PeakMemoryIsNearThePackedWeights) {
   const auto source = open_checkpoint(directory.string());
   ASSERT_TRUE(source) << source.error().text();
   const std::int64_t packed =
-      packed_weight_bytes((*source)->config(), *ShardPlan::make((*source)->config(), {}), {});
+      packed_weight_bytes((*source)->config(), *ShardPlan::make((*source)->config(), {}), {},
+                          weight_formats(**source, WeightsWish::kBf16));
   EXPECT_GT(packed, std::int64_t{200} << 20);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from here
   const std::int64_t before = peak_memory();

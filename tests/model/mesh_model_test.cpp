@@ -132,16 +132,24 @@ std::vector<std::vector<float>> batch_logits(TestModel& model, std::int64_t cols
   return all;
 }
 
-using InvarianceCase = std::tuple<MeshShape, HopAlgorithm, ComputeDType, PayloadDType>;
+struct InvarianceCase {
+  MeshShape mesh;
+  HopAlgorithm algorithm;
+  ComputeDType dtype;
+  PayloadDType payload;
+  WeightsWish weights = WeightsWish::kBf16;
+};
+
 class MeshInvariance : public testing::TestWithParam<InvarianceCase> {};
 
 // User by user alone, on another column, in other company: the same bits.
 TEST_P(MeshInvariance, UsersDoNotShow) {
-  const auto& [mesh, algorithm, dtype, payload] = GetParam();
+  const auto& [mesh, algorithm, dtype, payload, weights] = GetParam();
   test::ModelSetting setting{.dtype = dtype, .positions = 32 * 6 * 64, .max_rows = 5120};
   setting.mesh = mesh;
   setting.collectives = plan_of(algorithm);
   setting.collectives.payload = payload;
+  setting.weights = weights;
   TestModel model(test::tiny("meta_mp8"), setting);
   std::vector<std::vector<TokenId>> prompts;
   for (std::uint32_t u = 0; u < 32; ++u) prompts.push_back(prompt_of(u, 1 + u * 53 % 200));
@@ -176,11 +184,21 @@ INSTANTIATE_TEST_SUITE_P(
         InvarianceCase{{2, 1}, HopAlgorithm::kRing, ComputeDType::kF32, PayloadDType::kF32},
         InvarianceCase{{2, 2}, HopAlgorithm::kLine, ComputeDType::kF32, PayloadDType::kBf16},
         InvarianceCase{{4, 2}, HopAlgorithm::kRing, ComputeDType::kBf16, PayloadDType::kF32},
-        InvarianceCase{{8, 1}, HopAlgorithm::kLine, ComputeDType::kF32, PayloadDType::kF32}),
+        InvarianceCase{{8, 1}, HopAlgorithm::kLine, ComputeDType::kF32, PayloadDType::kF32},
+        InvarianceCase{{8, 4},
+                       HopAlgorithm::kRing,
+                       ComputeDType::kBf16,
+                       PayloadDType::kF32,
+                       WeightsWish::kInt8},
+        InvarianceCase{{2, 2},
+                       HopAlgorithm::kLine,
+                       ComputeDType::kBf16,
+                       PayloadDType::kBf16,
+                       WeightsWish::kPerformance}),
     [](const auto& name_of) {
-      return mesh_name(std::get<0>(name_of.param), std::get<1>(name_of.param)) +
-             (std::get<2>(name_of.param) == ComputeDType::kF32 ? "_f32_" : "_bf16_") +
-             name(std::get<3>(name_of.param));
+      const InvarianceCase& c = name_of.param;
+      return mesh_name(c.mesh, c.algorithm) + (c.dtype == ComputeDType::kF32 ? "_f32_" : "_bf16_") +
+             name(c.payload) + "_" + std::string(name(c.weights));
     });
 
 // A long prompt on one column and short ones on the others, then two decode steps: the same bits as

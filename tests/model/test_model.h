@@ -64,6 +64,7 @@ struct ModelSetting {
   std::string kernels = {};
   MeshShape mesh = {};
   CollectivePlan collectives = {};
+  WeightsWish weights = WeightsWish::kBf16;
 };
 
 class TestModel {
@@ -76,8 +77,8 @@ class TestModel {
     TG_CHECK(source);
     const auto plan = ShardPlan::make((*source)->config(), setting.mesh);
     TG_CHECK(plan);
-    auto weights =
-        load_weights(**source, *plan, {0, setting.mesh.rows, 0, setting.mesh.cols}, team_);
+    auto weights = load_weights(**source, *plan, {0, setting.mesh.rows, 0, setting.mesh.cols},
+                                team_, setting.weights);
     TG_CHECK(weights);
     RunnerOptions options;
     options.kernels = *choose_kernels(setting.kernels);

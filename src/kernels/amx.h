@@ -1,13 +1,10 @@
-// What: internal to the kernels layer: how AMX tile registers get their shapes. Like avx512.h, only
-//   functions with the target attribute touch them.
-// Who owns: the tile registers are the thread's. Thread: any.
+// What: internal to the kernels layer: what both users of the tile unit share.
+// Who owns: nothing. Thread: any; tile registers are a thread's own.
 #pragma once
-
-#include <immintrin.h>
 
 #include <cstdint>
 
-#define TG_AMX __attribute__((target("amx-tile,amx-bf16,avx512f")))
+#include "kernels/kernel_table.h"
 
 namespace tg {
 
@@ -21,5 +18,8 @@ struct alignas(64) TileShapes {
   std::uint8_t rows[16] = {};
 };
 static_assert(sizeof(TileShapes) == 64);
+
+// KernelTable::matmul_quantized, for CPUs with AMX-INT8 and AVX-512 VNNI.
+void matmul_quantized_amx(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 
 }  // namespace tg

@@ -1,0 +1,255 @@
+// Integer weights with AVX2. Without VNNI: |w| times the inputs under w's sign are added in pairs
+// as 16-bit numbers, which cannot overflow (2 x 128 x 127), and those in pairs as 32-bit ones.
+// Nibbles q + 8 are unsigned as they are, and 8 such pairs still fit 16 bits (8 x 2 x 15 x 127).
+// With AVX-VNNI (the 256-bit form on CPUs without AVX-512): one instruction, as in avx512_vnni.cpp.
+#include "kernels/avx2.h"
+#include "kernels/quantized_walk.h"
+#include "kernels/tables.h"
+
+#define TG_AVX_VNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
+#define TG_AVX2_F16 __attribute__((target("avx2,fma,f16c")))
+#define TG_AVX2_F16_INLINE inline __attribute__((always_inline, target("avx2,fma,f16c")))
+
+namespace tg {
+namespace {
+
+// Codes of 4 k x 8 outputs as stored: quad `i` of 8, vector `v` of the 4 of a panel.
+template <bool kInt4>
+TG_AVX2_F16_INLINE __m256i load_codes(const std::byte* group, int v, int i) {
+  if constexpr (kInt4) {
+    const __m256i nibbles = _mm256_load_si256(reinterpret_cast<const __m256i*>(
+        group + v / 2 * half_code_bytes(WeightFormat::kInt4) + i % 4 * 64 + v % 2 * 32));
+    return _mm256_and_si256(i < 4 ? nibbles : _mm256_srli_epi16(nibbles, 4), _mm256_set1_epi8(15));
+  } else {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(
+        group + v / 2 * half_code_bytes(WeightFormat::kInt8) + i * 64 + v % 2 * 32));
+  }
+}
+
+TG_AVX2_F16_INLINE __m256i load_inputs(const std::int8_t* x, int i) {
+  std::int32_t four = 0;
+  std::memcpy(&four, x + 4 * i, sizeof(four));
+  return _mm256_set1_epi32(four);
+}
+
+// Sums of one group for R rows x V vectors of 8 outputs, from vector `first` on.
+template <bool kInt4, int R, int V>
+TG_AVX2_F16_INLINE void dot_group(const QuantizedTile&, const std::int8_t* x,
+                                  const std::int32_t* corrections, const std::byte* w, int first,
+                                  __m256i (&out)[R][V]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  TG_UNROLL
+  for (int r = 0; r < R; ++r) {
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) out[r][v] = _mm256_setzero_si256();
+  }
+  TG_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    __m256i codes[V];
+    __m256i sizes[V];
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      codes[v] = load_codes<kInt4>(w, first + v, i);
+      sizes[v] = kInt4 ? codes[v] : _mm256_abs_epi8(codes[v]);
+    }
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m256i inputs = load_inputs(x + r * kGroup, i);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) {
+        if constexpr (kInt4) {
+          out[r][v] = _mm256_add_epi16(out[r][v], _mm256_maddubs_epi16(sizes[v], inputs));
+        } else {
+          const __m256i pairs = _mm256_maddubs_epi16(sizes[v], _mm256_sign_epi8(inputs, codes[v]));
+          out[r][v] = _mm256_add_epi32(out[r][v], _mm256_madd_epi16(pairs, ones));
+        }
+      }
+    }
+  }
+  if constexpr (kInt4) {
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m256i correction = _mm256_set1_epi32(corrections[r] >> 4);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) {
+        out[r][v] = _mm256_add_epi32(_mm256_madd_epi16(out[r][v], ones), correction);
+      }
+    }
+  }
+}
+
+template <bool kInt4, int R, int V>
+TG_AVX_VNNI inline void dot_group_vnni(const std::int8_t* x, const std::int32_t* corrections,
+                                       const std::byte* w, int first, __m256i (&out)[R][V]) {
+  TG_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const __m256i start = _mm256_set1_epi32(kInt4 ? corrections[r] >> 4 : corrections[r]);
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) out[r][v] = start;
+  }
+  TG_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    __m256i codes[V];
+    TG_UNROLL
+    for (int v = 0; v < V; ++v) {
+      codes[v] = load_codes<kInt4>(w, first + v, i);
+      if constexpr (!kInt4) {
+        codes[v] = _mm256_xor_si256(codes[v], _mm256_set1_epi8(static_cast<char>(0x80)));
+      }
+    }
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m256i inputs = load_inputs(x + r * kGroup, i);
+      TG_UNROLL
+      for (int v = 0; v < V; ++v) {
+        out[r][v] = _mm256_dpbusd_avx_epi32(out[r][v], codes[v], inputs);
+      }
+    }
+  }
+}
+
+#define TG_QUANTIZED_TILE(Name, target, dot)                                                \
+  template <bool kInt4, int R, int V>                                                       \
+  target void Name(const QuantizedTile& t, int first) {                                     \
+    constexpr WeightFormat kFormat = kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;     \
+    __m256 sums[R][V];                                                                      \
+    TG_UNROLL                                                                               \
+    for (int r = 0; r < R; ++r) {                                                           \
+      TG_UNROLL                                                                             \
+      for (int v = 0; v < V; ++v) {                                                         \
+        sums[r][v] = t.first ? _mm256_setzero_ps()                                          \
+                             : _mm256_load_ps(t.sums + r * kSumsStride + 8 * (first + v));  \
+      }                                                                                     \
+    }                                                                                       \
+    const std::int8_t* x = t.codes;                                                         \
+    const float* scales = t.scales;                                                         \
+    const std::int32_t* corrections = t.corrections;                                        \
+    const std::byte* w = t.w;                                                               \
+    const std::byte* next = t.next;                                                         \
+    const std::int64_t lines = first == 0 ? t.next_lines : 0;                               \
+    for (std::int64_t g = 0; g < t.groups; ++g) {                                           \
+      for (std::int64_t line = 0; line < lines; ++line, next += 64) {                       \
+        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);                     \
+      }                                                                                     \
+      __m256i integers[R][V];                                                               \
+      dot;                                                                                  \
+      TG_UNROLL                                                                             \
+      for (int v = 0; v < V; ++v) {                                                         \
+        const __m256 scale = _mm256_cvtph_ps(_mm_load_si128(                                \
+            reinterpret_cast<const __m128i*>(w + code_bytes(kFormat) + 16 * (first + v)))); \
+        TG_UNROLL                                                                           \
+        for (int r = 0; r < R; ++r) {                                                       \
+          const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(integers[r][v]), scale);   \
+          sums[r][v] = _mm256_fmadd_ps(scaled, _mm256_set1_ps(scales[r]), sums[r][v]);      \
+        }                                                                                   \
+      }                                                                                     \
+      x += t.code_stride;                                                                   \
+      scales += t.stride;                                                                   \
+      corrections += t.stride;                                                              \
+      w += group_bytes(kFormat);                                                            \
+    }                                                                                       \
+    TG_UNROLL                                                                               \
+    for (int r = 0; r < R; ++r) {                                                           \
+      TG_UNROLL                                                                             \
+      for (int v = 0; v < V; ++v) {                                                         \
+        _mm256_store_ps(t.sums + r * kSumsStride + 8 * (first + v), sums[r][v]);            \
+      }                                                                                     \
+    }                                                                                       \
+  }
+
+TG_QUANTIZED_TILE(tile_plain, TG_AVX2_F16,
+                  (dot_group<kInt4, R, V>(t, x, corrections, w, first, integers)))
+TG_QUANTIZED_TILE(tile_vnni, TG_AVX_VNNI,
+                  (dot_group_vnni<kInt4, R, V>(x, corrections, w, first, integers)))
+#undef TG_QUANTIZED_TILE
+
+// A tile takes a panel's 4 vectors two at a time, or one row all at once: 3 rows x 2 vectors have 6
+// integer and 6 f32 sums, 2 weights and 1 broadcast = 15 of 16 registers.
+template <bool kVnni, bool kInt4>
+void tile_of(std::int64_t rows, const QuantizedTile& t) {
+  for (int first = 0; first < 4; first += 2) {
+    if constexpr (kVnni) {
+      rows == 1   ? tile_vnni<kInt4, 1, 2>(t, first)
+      : rows == 2 ? tile_vnni<kInt4, 2, 2>(t, first)
+                  : tile_vnni<kInt4, 3, 2>(t, first);
+    } else {
+      rows == 1   ? tile_plain<kInt4, 1, 2>(t, first)
+      : rows == 2 ? tile_plain<kInt4, 2, 2>(t, first)
+                  : tile_plain<kInt4, 3, 2>(t, first);
+    }
+  }
+}
+
+template <bool kVnni>
+struct Avx2 {
+  static constexpr std::int64_t kRows = 3;
+  static std::int64_t panels_for(std::int64_t) { return 1; }
+  static void begin_weights(WeightFormat, const QuantizedTile&, std::int64_t) {}
+  static void tile(WeightFormat format, std::int64_t rows, std::int64_t, const QuantizedTile& t) {
+    (format == WeightFormat::kInt4 ? tile_of<kVnni, true> : tile_of<kVnni, false>)(rows, t);
+  }
+  static void end() {}
+};
+
+template <typename X>
+TG_AVX2 void quantize(const X* x, std::int64_t k, const QuantizedRows& out, std::int64_t row) {
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+  for (std::int64_t g = 0; g < out.groups; ++g, x += kGroup) {
+    __m256 values[4];
+    __m256i largest = _mm256_setzero_si256();
+    TG_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const std::int64_t left = k - g * kGroup - 8 * i;
+      values[i] = left > 0 ? avx2::load_first(x + 8 * i, left) : _mm256_setzero_ps();
+      const __m256i bits = _mm256_and_si256(_mm256_castps_si256(values[i]), magnitude);
+      largest = _mm256_max_epi32(largest, bits);
+    }
+    alignas(32) std::uint32_t lanes[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), largest);
+    const GroupScale scale = group_scale(*std::max_element(lanes, lanes + 8));
+    const __m256 inverse = _mm256_set1_ps(scale.inverse);
+    const __m256i valid = _mm256_set1_epi32(scale.inverse == 0.0F ? 0 : -1);
+    __m256i codes[4];
+    __m256i sum = _mm256_setzero_si256();
+    TG_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      codes[i] = _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse)), valid);
+      sum = _mm256_add_epi32(sum, codes[i]);
+    }
+    // Packing works in 128-bit halves; the permutation puts its pieces in order.
+    const __m256i bytes =
+        _mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(codes[0], codes[1]),
+                                                       _mm256_packs_epi32(codes[2], codes[3])),
+                                    _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const std::int64_t at = g * out.rows + row;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.codes + at * kGroup), bytes);
+    out.scales[at] = scale.scale;
+    alignas(32) std::int32_t sums[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), sum);
+    std::int32_t total = 0;
+    for (const std::int32_t s : sums) total += s;
+    out.corrections[at] = -128 * total;
+  }
+}
+
+}  // namespace
+
+void matmul_quantized_avx2(const MatmulArgs& args, std::int64_t panel_begin,
+                           std::int64_t panel_end) {
+  if (__builtin_cpu_supports("avxvnni")) {
+    walk_quantized<Avx2<true>>(args, panel_begin, panel_end);
+  } else {
+    walk_quantized<Avx2<false>>(args, panel_begin, panel_end);
+  }
+}
+
+void quantize_avx2(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,
+                   std::int64_t row) {
+  if (dtype == ComputeDType::kBf16) {
+    quantize(static_cast<const Bf16*>(x), k, out, row);
+  } else {
+    quantize(static_cast<const float*>(x), k, out, row);
+  }
+}
+
+}  // namespace tg

@@ -1,0 +1,172 @@
+// Integer weights with vpdpbusd: 4 products of unsigned and signed bytes are added to a 32-bit sum.
+// The weights are the unsigned side (int8 becomes q + 128, nibbles are q + 8 as they are), and each
+// integer sum begins at what that is too much.
+#include "kernels/avx512_vnni.h"
+
+#include "kernels/tables.h"
+
+namespace tg {
+namespace vnni {
+namespace {
+
+// Codes of 4 k x 16 outputs, unsigned: quad `i` of 8 of a half panel.
+template <bool kInt4>
+TG_AVX512_INLINE __m512i weights_of(const std::byte* half, int i) {
+  if constexpr (kInt4) {
+    const __m512i nibbles = _mm512_load_si512(half + i % 4 * 64);
+    const __m512i low = _mm512_set1_epi8(15);
+    return _mm512_and_si512(i < 4 ? nibbles : _mm512_srli_epi16(nibbles, 4), low);
+  } else {
+    return _mm512_xor_si512(_mm512_load_si512(half + i * 64),
+                            _mm512_set1_epi8(static_cast<char>(0x80)));
+  }
+}
+
+template <bool kInt4, int R, int P>
+TG_VNNI void tile(const QuantizedTile& t) {
+  constexpr int kV = 2 * P;
+  constexpr WeightFormat kFormat = kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;
+  constexpr std::int64_t kHalf = half_code_bytes(kFormat);
+  __m512 sums[R][kV];
+  TG_UNROLL
+  for (int r = 0; r < R; ++r) {
+    TG_UNROLL
+    for (int v = 0; v < kV; ++v) {
+      sums[r][v] =
+          t.first ? _mm512_setzero_ps() : _mm512_load_ps(t.sums + r * kSumsStride + 16 * v);
+    }
+  }
+  const std::int8_t* x = t.codes;
+  const float* scales = t.scales;
+  const std::int32_t* corrections = t.corrections;
+  const std::byte* w = t.w;
+  const std::byte* next = t.next;
+  for (std::int64_t g = 0; g < t.groups; ++g) {
+    for (std::int64_t line = 0; line < t.next_lines; ++line) {
+      TG_UNROLL
+      for (int p = 0; p < P; ++p) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + p * t.panel_stride), _MM_HINT_T1);
+      }
+      next += 64;
+    }
+    __m512i integers[R][kV];
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const __m512i start = _mm512_set1_epi32(kInt4 ? corrections[r] >> 4 : corrections[r]);
+      TG_UNROLL
+      for (int v = 0; v < kV; ++v) integers[r][v] = start;
+    }
+    TG_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      __m512i weights[kV];
+      TG_UNROLL
+      for (int v = 0; v < kV; ++v) {
+        weights[v] = weights_of<kInt4>(w + v / 2 * t.panel_stride + v % 2 * kHalf, i);
+      }
+      TG_UNROLL
+      for (int r = 0; r < R; ++r) {
+        std::int32_t four = 0;
+        std::memcpy(&four, x + r * kGroup + 4 * i, sizeof(four));
+        const __m512i inputs = _mm512_set1_epi32(four);
+        TG_UNROLL
+        for (int v = 0; v < kV; ++v) {
+          integers[r][v] = _mm512_dpbusd_epi32(integers[r][v], weights[v], inputs);
+        }
+      }
+    }
+    TG_UNROLL
+    for (int v = 0; v < kV; ++v) {
+      const __m512 scale = _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(
+          w + v / 2 * t.panel_stride + code_bytes(kFormat) + v % 2 * 32)));
+      TG_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(integers[r][v]), scale);
+        sums[r][v] = _mm512_fmadd_ps(scaled, _mm512_set1_ps(scales[r]), sums[r][v]);
+      }
+    }
+    x += t.code_stride;
+    scales += t.stride;
+    corrections += t.stride;
+    w += group_bytes(kFormat);
+  }
+  TG_UNROLL
+  for (int r = 0; r < R; ++r) {
+    TG_UNROLL
+    for (int v = 0; v < kV; ++v) _mm512_store_ps(t.sums + r * kSumsStride + 16 * v, sums[r][v]);
+  }
+}
+
+template <bool kInt4>
+void tile_of(std::int64_t rows, std::int64_t panels, const QuantizedTile& t) {
+  using Function = void (*)(const QuantizedTile&);
+  static constexpr Function kOnePanel[] = {tile<kInt4, 1, 1>, tile<kInt4, 2, 1>, tile<kInt4, 3, 1>,
+                                           tile<kInt4, 4, 1>, tile<kInt4, 5, 1>, tile<kInt4, 6, 1>};
+  static constexpr Function kMorePanels[] = {tile<kInt4, 1, 4>, tile<kInt4, 2, 2>,
+                                             tile<kInt4, 3, 2>};
+  (panels == 1 ? kOnePanel : kMorePanels)[rows - 1](t);
+}
+
+struct Vnni {
+  static constexpr std::int64_t kRows = vnni::kRows;
+  static std::int64_t panels_for(std::int64_t rows) { return vnni::panels_for(rows); }
+  static void begin_weights(WeightFormat, const QuantizedTile&, std::int64_t) {}
+  static void tile(WeightFormat format, std::int64_t rows, std::int64_t panels,
+                   const QuantizedTile& t) {
+    vnni::tile(format, rows, panels, t);
+  }
+  static void end() {}
+};
+
+}  // namespace
+
+void tile(WeightFormat format, std::int64_t rows, std::int64_t panels, const QuantizedTile& t) {
+  (format == WeightFormat::kInt4 ? tile_of<true> : tile_of<false>)(rows, panels, t);
+}
+
+}  // namespace vnni
+
+void matmul_quantized_vnni(const MatmulArgs& args, std::int64_t panel_begin,
+                           std::int64_t panel_end) {
+  walk_quantized<vnni::Vnni>(args, panel_begin, panel_end);
+}
+
+namespace {
+
+template <typename X>
+TG_AVX512 void quantize(const X* x, std::int64_t k, const QuantizedRows& out, std::int64_t row) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  for (std::int64_t g = 0; g < out.groups; ++g, x += kGroup) {
+    const std::int64_t left = k - g * kGroup;
+    const __m512 low = avx512::load_masked(x, avx512::first_lanes(left));
+    const __m512 high = avx512::load_masked(x + 16, avx512::first_lanes(left - 16));
+    // As integers, magnitudes keep their order, and what is not a number comes above all.
+    const auto largest = static_cast<std::uint32_t>(_mm512_reduce_max_epu32(
+        _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude),
+                         _mm512_and_si512(_mm512_castps_si512(high), magnitude))));
+    const GroupScale scale = group_scale(largest);
+    const __m512 inverse = _mm512_set1_ps(scale.inverse);
+    const __mmask16 valid =
+        scale.inverse == 0.0F ? static_cast<__mmask16>(0) : static_cast<__mmask16>(0xffff);
+    const __m512i a = _mm512_maskz_cvtps_epi32(valid, _mm512_mul_ps(low, inverse));
+    const __m512i b = _mm512_maskz_cvtps_epi32(valid, _mm512_mul_ps(high, inverse));
+    const std::int64_t at = g * out.rows + row;
+    auto* codes = reinterpret_cast<__m128i*>(out.codes + at * kGroup);
+    _mm_storeu_si128(codes, _mm512_cvtepi32_epi8(a));
+    _mm_storeu_si128(codes + 1, _mm512_cvtepi32_epi8(b));
+    out.scales[at] = scale.scale;
+    out.corrections[at] = -128 * _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+  }
+}
+
+}  // namespace
+
+void quantize_avx512(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,
+                     std::int64_t row) {
+  if (dtype == ComputeDType::kBf16) {
+    quantize(static_cast<const Bf16*>(x), k, out, row);
+  } else {
+    quantize(static_cast<const float*>(x), k, out, row);
+  }
+}
+
+}  // namespace tg
