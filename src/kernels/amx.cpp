@@ -254,7 +254,8 @@ constinit const KernelTable kAmxKernels = {
     rope_avx512,
     swiglu_avx512,
     store_kv_portable,
-    attention_avx512,
+    attention_amx,
+    merge_attention_amx,
     embedding_portable,
     softmax_numerators_avx512,
 };

@@ -1,12 +1,16 @@
 // What: internal to the kernels layer: the order in which every vector table walks attention. The
 //   softmax is kept online (a running maximum, denominator and output per query, rescaled when the
 //   maximum grows; the scheme of Milakov and Gimelshein, "Online normalizer calculation for
-//   softmax", 2018). A context is walked in steps of kAttentionStep positions from 0; several
-//   queries share each load of keys and values, but no number of one query depends on which others
-//   are beside it:
-//     a score is one chain over head_dim, an output element one chain over positions.
+//   softmax", 2018). A context is walked in steps of kAttentionStep positions from 0; every
+//   kAttentionSpan positions a new state begins, and the states of the spans are merged in order.
+//   Several queries share each load of keys and values, but no number of one query depends on which
+//   others are beside it, nor on who walks which span:
+//     a score is one chain over head_dim, a span's output element one chain over its positions, and
+//     the output one chain over spans.
 // Who owns: nothing; the state is in the caller's scratch. Thread: any.
 #pragma once
+
+#include <xmmintrin.h>
 
 #include <algorithm>
 #include <array>
@@ -18,24 +22,44 @@
 
 namespace tg {
 
-// A slot is the state of one query, that is of one (row, query head):
-//   query [padded_head_dim] | output [padded_head_dim] | scores [kAttentionStep] | denominator [16]
-//   | maximum [1, room for 16]
+// What weights are relative to need not be the largest score: it is enough that no weight
+// overflows. So this maximum moves (and the output is rescaled) only for a score that is larger by
+// more than so much, in the units in which the table keeps the maximum.
+inline constexpr float kSlack = 8.0F;
+
+// What is known of one query after a span, or after several of them.
+struct SpanState {
+  float* output;
+  float* denominator;  // [16]: partial sums
+  float* maximum;
+};
+
+// A state in memory: output [padded_head_dim] | denominator [16] | maximum [1, room for 16]
+inline SpanState state_at(float* base, std::int64_t padded_head) {
+  return {base, base + padded_head, base + padded_head + 16};
+}
+
+// A slot is all that belongs to one query, that is to one (row, query head):
+//   query [padded_head_dim] | state of the span | scores [kAttentionStep]
+// Behind all slots lie the states of their earlier spans together.
 class SlotArray {
  public:
-  SlotArray(float* base, std::int64_t head_dim)
-      : base_(base), head_(padded_head_dim(head_dim)), stride_(attention_slot_floats(head_dim)) {}
+  SlotArray(float* base, std::int64_t head_dim, std::int64_t slots)
+      : base_(base),
+        merged_(base + slots * attention_slot_floats(head_dim)),
+        head_(padded_head_dim(head_dim)),
+        stride_(attention_slot_floats(head_dim)) {}
 
   std::int64_t stride() const { return stride_; }  // floats from a slot's part to the next slot's
   float* query(std::int64_t slot) const { return base_ + slot * stride_; }
-  float* output(std::int64_t slot) const { return query(slot) + head_; }
-  float* scores(std::int64_t slot) const { return query(slot) + 2 * head_; }
-  float* denominator(std::int64_t slot) const { return scores(slot) + kAttentionStep; }
-  float* maximum(std::int64_t slot) const { return denominator(slot) + 16; }
+  SpanState span(std::int64_t slot) const { return state_at(query(slot) + head_, head_); }
+  float* scores(std::int64_t slot) const { return query(slot) + 2 * head_ + 32; }
+  float* merged(std::int64_t slot) const { return merged_ + slot * (head_ + 32); }
   std::int64_t padded_head() const { return head_; }
 
  private:
   float* base_;
+  float* merged_;
   std::int64_t head_;
   std::int64_t stride_;
 };
@@ -50,79 +74,226 @@ void for_slot_blocks(std::int64_t slots, const F& f, std::int64_t slot = 0) {
   if constexpr (Max > 1) for_slot_blocks<Max - 1>(slots, f, slot);
 }
 
-// Isa, for one element type of the cache (all pointers into slots have the stride `stride`):
-//   prepare_query(q, head_dim, query)          f32 to what scores() reads, zeros up to the padding
-//   scores(query, stride, slots, groups, group_count, head_dim, scores)
-//   softmax_step(scores, valid, scale, maximum, denominator, output, padded_head)
-//       scores become weights; the rest of the state follows. Scores from `valid` on are not looked
-//       at.
-//   add_values(weights, stride, slots, groups, begin, end, head_dim, output)
-//       output += sum of weight * value over positions [begin, end) of the step, in order
-//   finish(output, denominator, head_dim, out) divides and rounds
-template <typename Isa>
-void walk_attention(const AttentionArgs& args) {
-  using Out = typename Isa::Element;
-  const KvLayer& kv = args.kv;
-  const SlotArray slots(args.scratch, kv.head_dim);
-  const std::int64_t stride = slots.stride();
-  const std::int64_t tile_rows = attention_tile_rows(args.group);
+// The rows that see a step, and how much of it: neighbours at ascending positions, so the first one
+// sees the least.
+struct StepRows {
+  std::int64_t rows;
+  std::int64_t group;  // slots of a row
+  std::int64_t first;  // positions of the step that the first row sees, if the step had no end
 
-  for (std::int64_t row = 0; row < args.rows; row += tile_rows) {
-    const std::int64_t rows = std::min(tile_rows, args.rows - row);
-    const std::int64_t first = args.first_position + row;  // position of the tile's first row
-    const std::int64_t end = first + rows;                 // positions this tile may look at
+  std::int64_t slots() const { return rows * group; }
+  std::int64_t valid(std::int64_t row) const { return std::min(kAttentionStep, first + row); }
+};
 
-    for (std::int64_t s = 0; s < rows * args.group; ++s) {
-      const float* q =
-          args.q + (row + s / args.group) * args.q_stride + s % args.group * kv.head_dim;
-      Isa::prepare_query(q, kv.head_dim, slots.query(s));
-      std::fill_n(slots.output(s), slots.padded_head(), 0.0F);
-      std::fill_n(slots.denominator(s), 16, 0.0F);
-      *slots.maximum(s) = -std::numeric_limits<float>::infinity();
-    }
-
-    for (std::int64_t start = 0; start < end; start += kAttentionStep) {
-      // Rows are at ascending positions, so the rows that see this step are the last ones.
-      const std::int64_t active = std::max<std::int64_t>(0, start - first);
-      const std::int64_t slot = active * args.group;
-      const std::int64_t count = (rows - active) * args.group;
-      const auto valid = [&](std::int64_t r) {
-        return std::min(kAttentionStep, first + r + 1 - start);
-      };
-
-      StepGroups groups{};
-      const std::int64_t group_count = (valid(rows - 1) + kKeyGroup - 1) / kKeyGroup;
-      for (std::int64_t g = 0; g < group_count; ++g) {
-        groups[static_cast<std::size_t>(g)] =
-            find_key_group(kv, args.kv_head, args.pages, start + g * kKeyGroup);
-      }
-
-      Isa::scores(slots.query(slot), stride, count, groups, group_count, kv.head_dim,
-                  slots.scores(slot));
-      for (std::int64_t s = slot; s < slot + count; ++s) {
-        Isa::softmax_step(slots.scores(s), valid(s / args.group), args.scale, slots.maximum(s),
-                          slots.denominator(s), slots.output(s), slots.padded_head());
-      }
-
-      // Positions that all active rows see, together; then each row's own rest. What a row does not
-      // see is never touched for it: stale memory times a zero weight may be NaN.
-      const std::int64_t common = valid(active);
-      Isa::add_values(slots.scores(slot), stride, count, groups, 0, common, kv.head_dim,
-                      slots.output(slot));
-      for (std::int64_t r = active + 1; r < rows; ++r) {
-        if (valid(r) == common) continue;
-        const std::int64_t s = r * args.group;
-        Isa::add_values(slots.scores(s), stride, args.group, groups, common, valid(r), kv.head_dim,
-                        slots.output(s));
-      }
-    }
-
-    for (std::int64_t s = 0; s < rows * args.group; ++s) {
-      Out* out = static_cast<Out*>(args.out) + (row + s / args.group) * args.out_stride +
-                 s % args.group * kv.head_dim;
-      Isa::finish(slots.output(s), slots.denominator(s), kv.head_dim, out);
+// Asks for the memory of the next step, little by little while this one is computed. Lines are
+// taken from all keys and values of the step in turn: the processor's own prefetching sees several
+// streams and runs ahead in each, which reaches more of the memory's speed than one stream.
+class NextStep {
+ public:
+  NextStep() = default;
+  NextStep(const StepGroups& groups, std::int64_t count, std::int64_t group_bytes)
+      : lines_(group_bytes / 64), parts_(static_cast<std::size_t>(2 * count)) {
+    for (std::size_t g = 0; g < parts_ / 2; ++g) {
+      from_[g] = groups[g].keys;
+      from_[parts_ / 2 + g] = groups[g].values;
     }
   }
+
+  // Lines of each part that have not been asked for.
+  std::int64_t left() const { return lines_ - next_; }
+
+  void ask(std::int64_t lines) {
+    for (const std::int64_t end = std::min(next_ + lines, lines_); next_ < end; ++next_) {
+      for (std::size_t p = 0; p < parts_; ++p) {
+        _mm_prefetch(reinterpret_cast<const char*>(from_[p] + 64 * next_), _MM_HINT_T0);
+      }
+    }
+  }
+
+ private:
+  std::array<const std::byte*, 2 * kGroupsPerStep> from_{};
+  std::int64_t lines_ = 0;  // of a group's keys, and of its values
+  std::size_t parts_ = 0;
+  std::int64_t next_ = 0;
+};
+
+// The keys and values of a step, as far as somebody sees them, and those of the step after it.
+struct StepMemory {
+  StepGroups groups;
+  StepGroups next;
+  std::int64_t group_count = 0;
+  std::int64_t next_count = 0;
+  std::int64_t head_dim = 0;
+  NextStep ahead;
+};
+
+// For vectors: positions that all rows see, together; then each row's own rest. What a row does not
+// see is never touched for it: stale memory times a zero weight may be NaN.
+template <typename Isa>
+void add_values_by_rows(Isa& isa, const SlotArray& slots, std::int64_t slot, const StepRows& seen,
+                        StepMemory& memory) {
+  const std::int64_t stride = slots.stride();
+  const std::int64_t common = seen.valid(0);
+  isa.add_range(slots.scores(slot), stride, seen.slots(), memory.groups, 0, common, memory.head_dim,
+                memory.ahead, slots.span(slot).output);
+  for (std::int64_t r = 1; r < seen.rows; ++r) {
+    if (seen.valid(r) == common) continue;
+    const std::int64_t s = slot + r * seen.group;
+    isa.add_range(slots.scores(s), stride, seen.group, memory.groups, common, seen.valid(r),
+                  memory.head_dim, memory.ahead, slots.span(s).output);
+  }
+}
+
+// Isa, for one element type of the cache (all pointers into slots have the stride of the slots):
+//   kSlots                                     slots to walk at a time, up to kAttentionSlots
+//   prepare_query(q, head_dim, query)          f32 to what scores() reads, zeros up to the padding
+//   scores(slots, slot, count, memory)         of slots [slot, slot + count)
+//   softmax_step(scores, valid, scale, state, padded_head)
+//       scores become weights; the rest of the state follows. Scores from `valid` on are not looked
+//       at.
+//   add_values(slots, slot, seen, memory)
+//       output += sum of weight * value over the positions that each row sees, in order
+//   merge(state, padded_head, into)            adds a span's state to that of the earlier spans
+//   finish(state, head_dim, out)               divides and rounds
+template <typename Isa>
+class AttentionWalk {
+ public:
+  explicit AttentionWalk(const AttentionArgs& args)
+      : args_(args),
+        slots_(args.scratch, args.kv.head_dim, std::min(args.rows, tile_rows()) * args.group) {}
+
+  void run() {
+    for (std::int64_t row = 0; row < args_.rows; row += tile_rows()) {
+      walk_rows(row, std::min(tile_rows(), args_.rows - row));
+    }
+  }
+
+  void merge() {
+    for (std::int64_t slot = 0; slot < args_.rows * args_.group; ++slot) {
+      const std::int64_t spans = attention_spans(args_.first_position + slot / args_.group);
+      for (std::int64_t span = 0; span < spans; ++span) {
+        put_into(state_at(partial(slot, span), slots_.padded_head()), span, slots_.merged(0));
+      }
+      finish(slots_.merged(0), slot);
+    }
+  }
+
+ private:
+  using Out = typename Isa::Element;
+
+  std::int64_t tile_rows() const { return attention_tile_rows(args_.group, Isa::kSlots); }
+
+  float* partial(std::int64_t slot, std::int64_t span) const {
+    return args_.partials +
+           (slot * args_.spans + span) * attention_partial_floats(args_.kv.head_dim);
+  }
+
+  // Adds the state of a span to what is in `merged` of the spans before it.
+  void put_into(const SpanState& state, std::int64_t span, float* merged) {
+    if (span == 0) {
+      std::copy_n(state.output, attention_partial_floats(args_.kv.head_dim), merged);
+    } else {
+      isa_.merge(state, slots_.padded_head(), state_at(merged, slots_.padded_head()));
+    }
+  }
+
+  void finish(float* merged, std::int64_t slot) {
+    Out* out = static_cast<Out*>(args_.out) + slot / args_.group * args_.out_stride +
+               slot % args_.group * args_.kv.head_dim;
+    isa_.finish(state_at(merged, slots_.padded_head()), args_.kv.head_dim, out);
+  }
+
+  // Rows [row, row + rows) of the call, which together share each load.
+  void walk_rows(std::int64_t row, std::int64_t rows) {
+    const std::int64_t first = args_.first_position + row;  // position of the first row
+    const std::int64_t spans = attention_spans(first + rows - 1);
+    const std::int64_t group = args_.group;
+    for (std::int64_t s = 0; s < rows * group; ++s) {
+      const float* q = args_.q + (row + s / group) * args_.q_stride + s % group * args_.kv.head_dim;
+      isa_.prepare_query(q, args_.kv.head_dim, slots_.query(s));
+    }
+    const bool whole = args_.partials == nullptr;
+    const std::int64_t span_begin = whole ? 0 : args_.span_begin;
+    const std::int64_t span_end = whole ? spans : std::min(spans, args_.span_end);
+    for (std::int64_t span = span_begin; span < span_end; ++span) {
+      // Rows are at ascending positions, so the rows that see this span are the last ones.
+      const std::int64_t start = span * kAttentionSpan;
+      const std::int64_t slot = std::max<std::int64_t>(0, start - first) * group;
+      walk_span(first, rows, start, std::min(first + rows, span_end * kAttentionSpan));
+      for (std::int64_t s = slot; s < rows * group; ++s) {
+        if (whole) {
+          put_into(slots_.span(s), span, slots_.merged(s));
+        } else {
+          std::copy_n(slots_.span(s).output, attention_partial_floats(args_.kv.head_dim),
+                      partial(row * group + s, span));
+        }
+      }
+    }
+    if (!whole) return;
+    for (std::int64_t s = 0; s < rows * group; ++s) finish(slots_.merged(s), row * group + s);
+  }
+
+  // The span that begins at `span_start`; nothing from `end` on will be looked at in later spans.
+  void walk_span(std::int64_t first, std::int64_t rows, std::int64_t span_start, std::int64_t end) {
+    const std::int64_t group = args_.group;
+    for (std::int64_t s = std::max<std::int64_t>(0, span_start - first) * group; s < rows * group;
+         ++s) {
+      const SpanState state = slots_.span(s);
+      std::fill_n(state.output, slots_.padded_head(), 0.0F);
+      std::fill_n(state.denominator, 16, 0.0F);
+      *state.maximum = -std::numeric_limits<float>::infinity();
+    }
+    constexpr std::int64_t kElement = sizeof(typename Isa::Element);
+    const std::int64_t group_bytes = kKeyGroup * args_.kv.head_dim * kElement;
+    StepMemory memory;
+    memory.head_dim = args_.kv.head_dim;
+    memory.next_count = find_groups(span_start, end, memory.next);
+    const std::int64_t stop = std::min(span_start + kAttentionSpan, end);
+    for (std::int64_t start = span_start; start < stop; start += kAttentionStep) {
+      memory.groups = memory.next;
+      memory.group_count = memory.next_count;
+      memory.next_count = find_groups(start + kAttentionStep, end, memory.next);
+
+      const std::int64_t active = std::max<std::int64_t>(0, start - first);
+      const StepRows seen{rows - active, group, first + active + 1 - start};
+      const std::int64_t slot = active * group;
+      memory.ahead = NextStep(memory.next, memory.next_count, group_bytes);
+      isa_.scores(slots_, slot, seen.slots(), memory);
+      // What scores() has not asked for: half of it here, half of it during add_values().
+      const std::int64_t per_slot = (memory.ahead.left() / 2 + seen.slots() - 1) / seen.slots();
+      for (std::int64_t s = 0; s < seen.slots(); ++s) {
+        memory.ahead.ask(per_slot);
+        isa_.softmax_step(slots_.scores(slot + s), seen.valid(s / group), args_.scale,
+                          slots_.span(slot + s), slots_.padded_head());
+      }
+      isa_.add_values(slots_, slot, seen, memory);
+    }
+  }
+
+  // The groups of the step at `start` that hold positions below `end`.
+  std::int64_t find_groups(std::int64_t start, std::int64_t end, StepGroups& groups) const {
+    const std::int64_t positions = std::clamp<std::int64_t>(end - start, 0, kAttentionStep);
+    const std::int64_t count = (positions + kKeyGroup - 1) / kKeyGroup;
+    for (std::int64_t g = 0; g < count; ++g) {
+      groups[static_cast<std::size_t>(g)] =
+          find_key_group(args_.kv, args_.kv_head, args_.pages, start + g * kKeyGroup);
+    }
+    return count;
+  }
+
+  const AttentionArgs& args_;
+  SlotArray slots_;
+  Isa isa_;
+};
+
+template <typename Isa>
+void walk_attention(const AttentionArgs& args) {
+  AttentionWalk<Isa>(args).run();
+}
+
+template <typename Isa>
+void walk_merge(const AttentionArgs& args) {
+  AttentionWalk<Isa>(args).merge();
 }
 
 }  // namespace tg

@@ -145,6 +145,20 @@ TG_AVX2 void scores_block(const float* query, std::int64_t stride, const std::by
   }
 }
 
+// The value of a position at dimension d and the 7 (or count - 1) after it. Of bf16 positions lie
+// in pairs, of which the other one stays outside the arithmetic.
+TG_AVX2_INLINE __m256 load_values(const float* group, std::int64_t p, std::int64_t head_dim,
+                                  std::int64_t d, std::int64_t count) {
+  return load_first(group + p % kKeyGroup * head_dim + d, count);
+}
+TG_AVX2_INLINE __m256 load_values(const Bf16* group, std::int64_t p, std::int64_t head_dim,
+                                  std::int64_t d, std::int64_t count) {
+  const Bf16* pairs = group + (p % kKeyGroup / 2 * head_dim + d) * 2;
+  const __m256i both =
+      _mm256_castps_si256(load_first(reinterpret_cast<const float*>(pairs), count));
+  return p % 2 == 0 ? widen_even(both) : widen_odd(both);
+}
+
 // output[s][d ...] += weight[s][position] * value[position][d ...] for positions [begin, end), 16
 // dimensions at once (V = 2) or the first `count` of 8.
 template <typename T, int S, int V>
@@ -158,13 +172,12 @@ TG_AVX2 void add_values_block(const float* weights, std::int64_t stride, const S
     for (int v = 0; v < V; ++v) sums[s][v] = _mm256_loadu_ps(output + s * stride + d + 8 * v);
   }
   for (std::int64_t p = begin; p < end; ++p) {
-    const T* value =
-        reinterpret_cast<const T*>(groups[static_cast<std::size_t>(p / kKeyGroup)].values) +
-        p % kKeyGroup * head_dim + d;
+    const T* group =
+        reinterpret_cast<const T*>(groups[static_cast<std::size_t>(p / kKeyGroup)].values);
     __m256 operands[V];
     TG_UNROLL
     for (int v = 0; v < V; ++v) {
-      operands[v] = V == 1 ? load_first(value, head_dim - d) : load_8(value + 8 * v);
+      operands[v] = load_values(group, p, head_dim, d + 8 * v, V == 1 ? head_dim - d : 8);
     }
     TG_UNROLL
     for (int s = 0; s < S; ++s) {
@@ -219,6 +232,7 @@ struct ValuesCall {
 template <typename T>
 struct Attention {
   using Element = T;
+  static constexpr std::int64_t kSlots = 24;  // whole register blocks
 
   TG_AVX2 static void prepare_query(const float* q, std::int64_t head_dim, float* query) {
     for (std::int64_t d = 0; d < head_dim; d += 8) {
@@ -228,18 +242,19 @@ struct Attention {
     }
   }
 
-  static void scores(const float* query, std::int64_t stride, std::int64_t slots,
-                     const StepGroups& groups, std::int64_t group_count, std::int64_t head_dim,
-                     float* scores) {
-    for (std::int64_t g = 0; g < group_count; ++g) {
-      const std::byte* keys = groups[static_cast<std::size_t>(g)].keys;
+  static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
+                     StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left() / 4);
+    for (std::int64_t g = 0; g < memory.group_count; ++g) {
+      const std::byte* keys = memory.groups[static_cast<std::size_t>(g)].keys;
       for_slot_blocks<kSlotBlock>(
-          slots, ScoresCall<T>{query, stride, keys, head_dim, scores + kKeyGroup * g});
+          count, ScoresCall<T>{slots.query(slot), slots.stride(), keys, memory.head_dim,
+                               slots.scores(slot) + kKeyGroup * g});
     }
   }
 
-  TG_AVX2 static void softmax_step(float* scores, std::int64_t valid, float scale, float* maximum,
-                                   float* denominator, float* output, std::int64_t padded_head) {
+  TG_AVX2 static void softmax_step(float* scores, std::int64_t valid, float scale,
+                                   const SpanState& state, std::int64_t padded_head) {
     const float lowest = -std::numeric_limits<float>::infinity();
     std::fill(scores + valid, scores + kAttentionStep, lowest);
     __m256 maxima = _mm256_set1_ps(lowest);
@@ -248,40 +263,59 @@ struct Attention {
       _mm256_storeu_ps(scores + p, v);
       maxima = _mm256_max_ps(maxima, v);
     }
-    const float before = *maximum;
+    const float before = *state.maximum;
     const float largest = avx2::reduce_max(maxima);
-    const float now = largest > before ? largest : before;
-    __m256 sums = _mm256_loadu_ps(denominator);
+    const float now = largest > before + kSlack ? largest : before;
+    __m256 sums = _mm256_loadu_ps(state.denominator);
     if (now != before) {
-      const __m256 shrink = avx2::exp_ps(_mm256_set1_ps(before - now));
+      const __m256 shrink = avx2::exp_weight(_mm256_set1_ps(before - now));
       sums = _mm256_mul_ps(sums, shrink);
       for (std::int64_t d = 0; d < padded_head; d += 8) {
-        _mm256_storeu_ps(output + d, _mm256_mul_ps(_mm256_loadu_ps(output + d), shrink));
+        _mm256_storeu_ps(state.output + d,
+                         _mm256_mul_ps(_mm256_loadu_ps(state.output + d), shrink));
       }
-      *maximum = now;
+      *state.maximum = now;
     }
     for (std::int64_t p = 0; p < kAttentionStep; p += 8) {
       const __m256 weight =
-          avx2::exp_ps(_mm256_sub_ps(_mm256_loadu_ps(scores + p), _mm256_set1_ps(now)));
+          avx2::exp_weight(_mm256_sub_ps(_mm256_loadu_ps(scores + p), _mm256_set1_ps(now)));
       sums = _mm256_add_ps(sums, weight);
       _mm256_storeu_ps(scores + p, weight);
     }
-    _mm256_storeu_ps(denominator, sums);
+    _mm256_storeu_ps(state.denominator, sums);
   }
 
-  static void add_values(const float* weights, std::int64_t stride, std::int64_t slots,
-                         const StepGroups& groups, std::int64_t begin, std::int64_t end,
-                         std::int64_t head_dim, float* output) {
+  static void add_range(const float* weights, std::int64_t stride, std::int64_t slots,
+                        const StepGroups& groups, std::int64_t begin, std::int64_t end,
+                        std::int64_t head_dim, NextStep&, float* output) {
     for_slot_blocks<kSlotBlock>(
         slots, ValuesCall<T>{weights, stride, groups, begin, end, head_dim, output});
   }
+  void add_values(const SlotArray& slots, std::int64_t slot, const StepRows& seen,
+                  StepMemory& memory) {
+    memory.ahead.ask(memory.ahead.left());
+    add_values_by_rows(*this, slots, slot, seen, memory);
+  }
 
-  TG_AVX2 static void finish(const float* output, const float* denominator, std::int64_t head_dim,
-                             T* out) {
-    const float total = avx2::reduce_add(_mm256_loadu_ps(denominator));
+  TG_AVX2 static void merge(const SpanState& state, std::int64_t padded_head,
+                            const SpanState& into) {
+    const float now = std::max(*state.maximum, *into.maximum);
+    const __m256 shrink = avx2::exp_weight(_mm256_set1_ps(*into.maximum - now));
+    const __m256 factor = avx2::exp_weight(_mm256_set1_ps(*state.maximum - now));
+    // Output and denominator lie one behind the other.
+    for (std::int64_t i = 0; i < padded_head + 16; i += 8) {
+      const __m256 earlier = _mm256_mul_ps(_mm256_loadu_ps(into.output + i), shrink);
+      _mm256_storeu_ps(into.output + i,
+                       _mm256_fmadd_ps(_mm256_loadu_ps(state.output + i), factor, earlier));
+    }
+    *into.maximum = now;
+  }
+
+  TG_AVX2 static void finish(const SpanState& state, std::int64_t head_dim, T* out) {
+    const float total = avx2::reduce_add(_mm256_loadu_ps(state.denominator));
     const __m256 inverse = _mm256_set1_ps(1.0F / total);
     for (std::int64_t d = 0; d < head_dim; d += 8) {
-      store_first(out + d, head_dim - d, _mm256_mul_ps(_mm256_loadu_ps(output + d), inverse));
+      store_first(out + d, head_dim - d, _mm256_mul_ps(_mm256_loadu_ps(state.output + d), inverse));
     }
   }
 };
@@ -291,6 +325,14 @@ void attention(const AttentionArgs& args) {
     walk_attention<Attention<Bf16>>(args);
   } else {
     walk_attention<Attention<float>>(args);
+  }
+}
+
+void merge_attention(const AttentionArgs& args) {
+  if (args.kv.dtype == ComputeDType::kBf16) {
+    walk_merge<Attention<Bf16>>(args);
+  } else {
+    walk_merge<Attention<float>>(args);
   }
 }
 
@@ -309,6 +351,7 @@ constinit const KernelTable kAvx2Kernels = {
     swiglu_avx2,
     store_kv_portable,
     attention,
+    merge_attention,
     embedding_portable,
     softmax_numerators_avx2,
 };

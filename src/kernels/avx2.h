@@ -125,5 +125,13 @@ TG_AVX2_INLINE __m256 exp_ps(__m256 x) {
   return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second));
 }
 
+// The same for the weights of a softmax: what is too small for a normal number is zero, see
+// avx512.h.
+TG_AVX2_INLINE __m256 exp_weight(__m256 x) {
+  const __m256 lowest = _mm256_set1_ps(exp_constants::kSmallest);
+  const __m256 normal = _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ);  // true of a NaN
+  return _mm256_and_ps(normal, exp_ps(_mm256_max_ps(lowest, x)));
+}
+
 }  // namespace avx2
 }  // namespace tg

@@ -103,6 +103,14 @@ void attention_avx512(const AttentionArgs& args) {
   }
 }
 
+void merge_attention_avx512(const AttentionArgs& args) {
+  if (args.kv.dtype == ComputeDType::kBf16) {
+    walk_merge<avx512::Attention<Bf16>>(args);
+  } else {
+    walk_merge<avx512::Attention<float>>(args);
+  }
+}
+
 constinit const KernelTable kAvx512Kernels = {
     "avx512",
     walk_matmul<Matmul, Bf16>,
@@ -116,6 +124,7 @@ constinit const KernelTable kAvx512Kernels = {
     swiglu_avx512,
     store_kv_portable,
     attention_avx512,
+    merge_attention_avx512,
     embedding_portable,
     softmax_numerators_avx512,
 };

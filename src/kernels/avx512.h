@@ -31,6 +31,7 @@ void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::in
 void matmul_quantized_avx512(const MatmulArgs& args, std::int64_t panel_begin,
                              std::int64_t panel_end);
 void attention_avx512(const AttentionArgs& args);
+void merge_attention_avx512(const AttentionArgs& args);
 float sum_of_squares_avx512(const float* x, std::int64_t n);
 void scale_avx512(const float* x, const float* weight, float factor, std::int64_t n,
                   ComputeDType dtype, void* out);
@@ -106,6 +107,25 @@ TG_AVX512_INLINE __m512 exp_ps(__m512 x) {
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0F));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0F));
   return _mm512_scalef_ps(p, n);
+}
+
+// 2^x for the weights of a softmax, x below 128: what is too small for a normal number is zero.
+// (Making a subnormal number, or zero of it, costs some CPUs a hundred cycles.)
+TG_AVX512_INLINE __m512 exp2_weight(__m512 x) {
+  namespace c = exp_constants;
+  const __m512 lowest = _mm512_set1_ps(c::kLowestExp2);
+  const __mmask16 normal = _mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ);  // true of a NaN
+  x = _mm512_max_ps(lowest, x);
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 r = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_set1_ps(c::kTwo6);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c::kTwo5));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c::kTwo4));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c::kTwo3));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c::kTwo2));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c::kTwo1));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0F));
+  return _mm512_maskz_scalef_ps(normal, p, n);
 }
 
 }  // namespace avx512

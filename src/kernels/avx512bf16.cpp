@@ -84,7 +84,7 @@ struct Matmul {
 
 template <int S, int G>
 TG_AVX512BF16 void scores_block(const float* query, std::int64_t stride, const KeyGroup* groups,
-                                std::int64_t head_dim, float* scores) {
+                                std::int64_t head_dim, NextStep& ahead, float* scores) {
   __m512 sums[S][G];
   TG_UNROLL
   for (int s = 0; s < S; ++s) {
@@ -92,6 +92,7 @@ TG_AVX512BF16 void scores_block(const float* query, std::int64_t stride, const K
     for (int g = 0; g < G; ++g) sums[s][g] = _mm512_setzero_ps();
   }
   for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    if (i % avx512::kAskScores == 0) ahead.ask(1);
     __m512i keys[G];
     TG_UNROLL
     for (int g = 0; g < G; ++g) keys[g] = _mm512_loadu_si512(groups[g].keys + i * 64);
@@ -117,6 +118,7 @@ struct ScoresCall {
   std::int64_t stride;
   const StepGroups& groups;
   std::int64_t group_count, head_dim;
+  NextStep& ahead;
   float* scores;
 
   template <int S>
@@ -124,11 +126,11 @@ struct ScoresCall {
     const float* q = query + s * stride;
     float* out = scores + s * stride;
     if (group_count == 4) {
-      scores_block<S, 4>(q, stride, groups.data(), head_dim, out);
+      scores_block<S, 4>(q, stride, groups.data(), head_dim, ahead, out);
       return;
     }
     for (std::int64_t g = 0; g < group_count; ++g) {
-      scores_block<S, 1>(q, stride, groups.data() + g, head_dim, out + 16 * g);
+      scores_block<S, 1>(q, stride, groups.data() + g, head_dim, ahead, out + 16 * g);
     }
   }
 };
@@ -141,11 +143,11 @@ struct Bf16Attention : avx512::Attention<Bf16> {
     }
   }
 
-  static void scores(const float* query, std::int64_t stride, std::int64_t slots,
-                     const StepGroups& groups, std::int64_t group_count, std::int64_t head_dim,
-                     float* scores) {
+  static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,
+                     StepMemory& memory) {
     for_slot_blocks<avx512::kSlotBlock>(
-        slots, ScoresCall{query, stride, groups, group_count, head_dim, scores});
+        count, ScoresCall{slots.query(slot), slots.stride(), memory.groups, memory.group_count,
+                          memory.head_dim, memory.ahead, slots.scores(slot)});
   }
 };
 
@@ -160,13 +162,21 @@ void attention(const AttentionArgs& args) {
 }  // namespace
 
 constinit const KernelTable kAvx512Bf16Kernels = {
-    "avx512bf16",          walk_matmul<Matmul, Bf16>,
-    matmul_f32_avx512,     matmul_quantized_avx512,
-    quantize_avx512,       rms_norm_avx512,
-    sum_of_squares_avx512, scale_avx512,
-    rope_avx512,           swiglu_avx512,
-    store_kv_portable,     attention,
-    embedding_portable,    softmax_numerators_avx512,
+    "avx512bf16",
+    walk_matmul<Matmul, Bf16>,
+    matmul_f32_avx512,
+    matmul_quantized_avx512,
+    quantize_avx512,
+    rms_norm_avx512,
+    sum_of_squares_avx512,
+    scale_avx512,
+    rope_avx512,
+    swiglu_avx512,
+    store_kv_portable,
+    attention,
+    merge_attention_avx512,
+    embedding_portable,
+    softmax_numerators_avx512,
 };
 
 }  // namespace tg

@@ -23,13 +23,18 @@ using PageId = std::int32_t;
 // block sizes are multiples of the first, and the walk starts at position 0 whatever the pages are.
 inline constexpr std::int64_t kKeyGroup = 16;
 inline constexpr std::int64_t kAttentionStep = 64;
+// A context is cut into spans of so many positions, from 0 on. Each span has an online softmax of
+// its own, and they are merged in order: so the spans of one row can be walked by several threads.
+// 512 positions are some microseconds of work, less than which is not worth handing out.
+inline constexpr std::int64_t kAttentionSpan = 512;
 inline constexpr std::int64_t kMaxHeadDim = 256;  // attention and rope take even ones up to it
 
 // Where the keys and values of one layer live. Elements are bf16 (ComputeDType::kBf16) or f32.
 //   page(id, head) = base + id * page_stride + head * head_stride     (strides in bytes)
 //   keys   [block / 16][head_dim / 2][16 positions][2]                bf16
 //          [block / 16][head_dim][16 positions]                       f32
-//   values [block][head_dim]
+//   values [block / 2][head_dim][2 positions]                         bf16
+//          [block][head_dim]                                          f32
 struct KvLayer {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
@@ -82,7 +87,18 @@ struct AttentionArgs {
   std::int64_t out_stride = 0;
   // At least attention_scratch_floats(...) values, this thread's own.
   float* scratch = nullptr;
+
+  // For a part of a long context: attention() looks at spans [span_begin, span_end) only and leaves
+  // their states in `partials`; when all parts have been done, merge_attention() makes `out` of
+  // them. Bits are those of the undivided call. nullptr: the whole context, straight to `out`.
+  float* partials = nullptr;  // [rows * group][spans][attention_partial_floats()]
+  std::int64_t spans = 0;     // attention_spans() of the last row's position
+  std::int64_t span_begin = 0;
+  std::int64_t span_end = 0;
 };
+
+// Spans that a row at this position sees.
+inline std::int64_t attention_spans(std::int64_t position) { return position / kAttentionSpan + 1; }
 
 struct KernelTable {
   std::string_view name;
@@ -120,6 +136,7 @@ struct KernelTable {
   void (*store_kv)(const KvLayer& kv, PageId page, std::int64_t head, std::int64_t offset_in_page,
                    const float* key, const float* value);
   void (*attention)(const AttentionArgs& args);
+  void (*merge_attention)(const AttentionArgs& args);
   // Row `row` of the packed matrix as f32 [k], whatever its format.
   void (*embedding)(const PackedView& w, std::int64_t row, float* out);
   // x[i] = exp(x[i] - max) in place; returns the sum of them (f64) and the maximum through
@@ -129,6 +146,9 @@ struct KernelTable {
 
 // Scratch for attention() with up to `rows` rows per call, in floats.
 std::int64_t attention_scratch_floats(std::int64_t rows, std::int64_t group, std::int64_t head_dim);
+
+// The state of one query and span, in floats.
+std::int64_t attention_partial_floats(std::int64_t head_dim);
 
 // "amx", "avx512bf16", "avx512", "avx2", "reference": the ones this CPU can run, fastest first (the
 // order differs between makers). The first call asks Linux for AMX, if the CPU has it.

@@ -202,10 +202,12 @@ void attention_row(const AttentionArgs& args, const float* q, std::int64_t last,
     const KeyGroup group = find_key_group(kv, args.kv_head, args.pages, p & ~(kKeyGroup - 1));
     const double weight = std::exp(score(p) - maximum);
     total += weight;
+    const std::int64_t lane = p % kKeyGroup;
     for (std::int64_t d = 0; d < kv.head_dim; ++d) {
+      const std::int64_t at =
+          bf16 ? (lane / 2 * kv.head_dim + d) * 2 + lane % 2 : lane * kv.head_dim + d;
       sums[static_cast<std::size_t>(d)] +=
-          weight *
-          static_cast<double>(element(kv.dtype, group.values, p % kKeyGroup * kv.head_dim + d));
+          weight * static_cast<double>(element(kv.dtype, group.values, at));
     }
   }
   for (std::int64_t d = 0; d < kv.head_dim; ++d) {
@@ -214,7 +216,8 @@ void attention_row(const AttentionArgs& args, const float* q, std::int64_t last,
   }
 }
 
-void attention(const AttentionArgs& args) {
+// Spans are no matter here: rows are done whole, when all parts have been asked for.
+void merge_attention(const AttentionArgs& args) {
   for (std::int64_t row = 0; row < args.rows; ++row) {
     for (std::int64_t g = 0; g < args.group; ++g) {
       const std::int64_t head = g * args.kv.head_dim;
@@ -222,6 +225,10 @@ void attention(const AttentionArgs& args) {
                     row * args.out_stride + head);
     }
   }
+}
+
+void attention(const AttentionArgs& args) {
+  if (args.partials == nullptr) merge_attention(args);
 }
 
 double softmax_numerators(float* x, std::int64_t n, float* max_out) {
@@ -246,12 +253,13 @@ void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
   const std::int64_t lane = offset_in_page % kKeyGroup;
   if (kv.dtype == ComputeDType::kBf16) {
     auto* keys = reinterpret_cast<Bf16*>(kv.keys + start) + group * kKeyGroup * d + lane * 2;
-    auto* values = reinterpret_cast<Bf16*>(kv.values + start) + offset_in_page * d;
+    auto* values = reinterpret_cast<Bf16*>(kv.values + start) + offset_in_page / 2 * 2 * d +
+                   offset_in_page % 2;
     for (std::int64_t i = 0; i < d; i += 2, keys += 2 * kKeyGroup) {
       keys[0] = to_bf16(key[i]);
       keys[1] = to_bf16(key[i + 1]);
     }
-    for (std::int64_t i = 0; i < d; ++i) values[i] = to_bf16(value[i]);
+    for (std::int64_t i = 0; i < d; ++i) values[2 * i] = to_bf16(value[i]);
   } else {
     auto* keys = reinterpret_cast<float*>(kv.keys + start) + group * kKeyGroup * d + lane;
     auto* values = reinterpret_cast<float*>(kv.values + start) + offset_in_page * d;
@@ -290,6 +298,7 @@ constinit const KernelTable kReferenceKernels = {
     swiglu,
     store_kv_portable,
     attention,
+    merge_attention,
     embedding_portable,
     softmax_numerators,
 };

@@ -20,6 +20,10 @@ extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 besides
 // Needs AMX-TILE, AMX-BF16, AMX-INT8 and AVX-512 VNNI besides kAvx512's.
 extern const KernelTable kAmxKernels;
 
+// The functions of the table amx (amx_attention.cpp).
+void attention_amx(const AttentionArgs& args);
+void merge_attention_amx(const AttentionArgs& args);
+
 // True if this CPU has AMX and Linux lets this process use it; asks for that.
 bool enable_amx();
 
@@ -59,21 +63,21 @@ inline KeyGroup find_key_group(const KvLayer& kv, std::int64_t kv_head, const Pa
   return {kv.keys + start, kv.values + start};
 }
 
-// Scratch of attention(): the walk of attention_walk.h takes at most kAttentionSlots (row, query
-// head) pairs at a time, or the heads of one row if those are more.
-inline constexpr std::int64_t kAttentionSlots = 24;
+// The most (row, query head) pairs that a walk of attention_walk.h takes at a time, or the heads of
+// one row if those are more: what scratch is made for. A table may take fewer.
+inline constexpr std::int64_t kAttentionSlots = 32;
 
-inline std::int64_t attention_tile_rows(std::int64_t group) {
-  return std::max<std::int64_t>(1, kAttentionSlots / group);
+inline std::int64_t attention_tile_rows(std::int64_t group, std::int64_t slots) {
+  return std::max<std::int64_t>(1, slots / group);
 }
 
 // head_dim rounded up to whole vectors of 16.
 inline std::int64_t padded_head_dim(std::int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 
-// Per slot: the query (f32, or bf16 in half of it), the output so far, kAttentionStep scores, 16
-// partial sums of the softmax denominator, and the maximum (16 to keep alignment).
+// Per slot: the query (f32, or bf16 in half of it), the output of the span so far, 16 partial sums
+// of the softmax denominator, the maximum (16 to keep alignment) and kAttentionStep scores.
 inline std::int64_t attention_slot_floats(std::int64_t head_dim) {
-  return 2 * padded_head_dim(head_dim) + kAttentionStep + 16 + 16;
+  return 2 * padded_head_dim(head_dim) + 16 + 16 + kAttentionStep;
 }
 
 }  // namespace tg

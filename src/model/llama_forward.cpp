@@ -16,6 +16,14 @@ constexpr std::int64_t kSerialValues = 16 * 1024;
 
 std::int64_t bytes_of(ComputeDType dtype) { return dtype == ComputeDType::kBf16 ? 2 : 4; }
 
+// Room for the spans of one user with the longest context: with more users there are enough tasks
+// for all threads. One thread needs none.
+AttentionDivision attention_division(const ModelConfig& c, std::int64_t kv_heads, int threads) {
+  const std::int64_t group = c.heads / c.kv_heads;
+  const std::int64_t spans = attention_spans(std::max<std::int64_t>(0, c.max_context - 1));
+  return {threads, group, threads == 1 ? 0 : kv_heads * group * spans};
+}
+
 }  // namespace
 
 // Widths of the activations on a process, and how many tokens each holds.
@@ -73,7 +81,9 @@ std::int64_t LlamaForward::activation_bytes(const ModelConfig& c, const ShardPla
   const Sizes sizes(c, plan, block, options.max_rows);
   std::int64_t total =
       2 * options.max_rows * sizes.half_head * 4 +
-      threads * 4 * attention_scratch_floats(kAttentionRows, c.heads / c.kv_heads, c.head_dim);
+      threads * 4 * attention_scratch_floats(kAttentionRows, c.heads / c.kv_heads, c.head_dim) +
+      attention_division(c, block.rows() * plan.kv_heads(), threads).states * 4 *
+          attention_partial_floats(c.head_dim);
   for (const std::int64_t bytes : sizes.bytes(options.max_rows, bytes_of(options.dtype))) {
     total += bytes;
   }
@@ -93,8 +103,12 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
   f.mesh_ = &mesh;
   f.options_ = options;
   f.products_ = MeshProducts(*options.kernels, element, mesh);
-  f.rows_ = RowPlan(mesh.shape().cols, mesh.block().cols(), mesh.block(),
-                    mesh.block().rows() * weights.plan.kv_heads());
+  const int threads = mesh.team().size();
+  const std::int64_t kv_heads = mesh.block().rows() * weights.plan.kv_heads();
+  const AttentionDivision division = attention_division(c, kv_heads, threads);
+  f.rows_ = RowPlan(mesh.shape().cols, mesh.block().cols(), mesh.block(), kv_heads, division);
+  f.parts_left_ = std::make_unique<std::atomic<std::int64_t>[]>(
+      static_cast<std::size_t>(RowPlan::kDivisions * threads));
   f.frequencies_ = rope_frequencies(c);
 
   const Sizes sizes(c, weights.plan, mesh.block(), options.max_rows);
@@ -144,7 +158,9 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
   // A line more per thread, so that no two share one.
   f.scratch_floats_ =
       attention_scratch_floats(kAttentionRows, c.heads / c.kv_heads, c.head_dim) / 16 * 16 + 16;
-  TG_RETURN_IF_ERROR(take(f.attention_scratch_, mesh.team().size() * f.scratch_floats_ * 4));
+  TG_RETURN_IF_ERROR(take(f.attention_scratch_, threads * f.scratch_floats_ * 4));
+  TG_RETURN_IF_ERROR(
+      take(f.span_states_, division.states * 4 * attention_partial_floats(c.head_dim)));
   return f;
 }
 
@@ -373,12 +389,17 @@ void LlamaForward::rope_and_store(std::int64_t layer) {
   });
 }
 
-// Needs all keys and values of the step in their pages. Each column attends for its rows.
+// Needs all keys and values of the step in their pages. Each column attends for its rows. Of a
+// context in parts, whoever does the last part merges them all.
 void LlamaForward::attention(std::int64_t layer) {
   const ModelConfig& c = weights_->config;
   const ShardPlan& plan = weights_->plan;
   const std::int64_t group = c.heads / c.kv_heads;
   const std::span<const AttentionTask> tasks = rows_.attention_tasks();
+  const std::span<const std::int64_t> parts = rows_.parts_of_divided();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    parts_left_[i].store(parts[i], std::memory_order_relaxed);
+  }
   mesh_->team().for_pieces_by_member(
       static_cast<std::int64_t>(tasks.size()), 1,
       [&](int member, std::int64_t begin, std::int64_t end) {
@@ -401,7 +422,19 @@ void LlamaForward::attention(std::int64_t layer) {
           args.out = attended_.at(task.first_row, device * plan.heads() * c.head_dim + head);
           args.out_stride = attended_.width;
           args.scratch = attention_scratch_.as<float>() + member * scratch_floats_;
+          if (task.divided >= 0) {
+            args.partials =
+                span_states_.as<float>() + task.first_state * attention_partial_floats(c.head_dim);
+            args.spans = attention_spans(args.first_position + task.rows - 1);
+            args.span_begin = task.span_begin;
+            args.span_end = task.span_end;
+          }
           options_.kernels->attention(args);
+          if (task.divided < 0) continue;
+          auto& left = parts_left_[static_cast<std::size_t>(task.divided)];
+          if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            options_.kernels->merge_attention(args);
+          }
         }
       });
   attended_.cols = kShardTokens;

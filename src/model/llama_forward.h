@@ -6,8 +6,10 @@
 // Thread: one caller at a time; it works on all members of the mesh's team.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -124,6 +126,9 @@ class LlamaForward {
   AlignedBuffer sin_;          // [tokens, head_dim / 2] f32
   AlignedBuffer attention_scratch_;  // [threads, scratch_floats_] f32
   std::int64_t scratch_floats_ = 0;
+  AlignedBuffer span_states_;  // of contexts in parts, f32
+  // Of each context in parts, how many are not done. (A pointer, so that this can be moved.)
+  std::unique_ptr<std::atomic<std::int64_t>[]> parts_left_;
 };
 
 }  // namespace tg

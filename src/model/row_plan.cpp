@@ -3,17 +3,24 @@
 #include <algorithm>
 #include <tuple>
 
+#include "kernels/kernel_table.h"
+
 namespace tg {
 
 RowPlan::RowPlan(std::int64_t cols, std::int64_t cols_per_rank, const DeviceBlock& block,
-                 std::int64_t kv_heads)
-    : cols_(cols), cols_per_rank_(cols_per_rank), block_(block), kv_heads_(kv_heads) {}
+                 std::int64_t kv_heads, const AttentionDivision& division)
+    : cols_(cols),
+      cols_per_rank_(cols_per_rank),
+      block_(block),
+      kv_heads_(kv_heads),
+      division_(division) {}
 
 void RowPlan::make(std::span<const StepSequence> sequences) {
   sequences_ = sequences;
   cut_into_runs();
   place_rows();
   list_tasks();
+  divide_tasks();
 }
 
 void RowPlan::cut_into_runs() {
@@ -73,14 +80,51 @@ void RowPlan::list_tasks() {
     }
     first_row += run.count;
   }
-  // Long work first, so that the threads end together; equals in a fixed order.
-  const auto cost = [this](const AttentionTask& t) {
-    return t.rows * (row(t.first_row).position + t.rows);
+}
+
+// Pairs of query and key, about: rows times what the last of them sees of the task's spans.
+std::int64_t RowPlan::cost(const AttentionTask& task) const {
+  const std::int64_t end = row(task.first_row).position + task.rows;
+  if (task.divided < 0) return task.rows * end;
+  return task.rows *
+         (std::min(end, task.span_end * kAttentionSpan) - task.span_begin * kAttentionSpan);
+}
+
+// Cuts contexts that are more than a fair piece of the step's work, as far as there is room for the
+// states of their spans, and puts long work first, so that the threads end together.
+void RowPlan::divide_tasks() {
+  const auto longer = [this](const AttentionTask& a, const AttentionTask& b) {
+    return std::tuple(-cost(a), a.first_row, a.kv_head, a.span_begin) <
+           std::tuple(-cost(b), b.first_row, b.kv_head, b.span_begin);
   };
-  std::sort(tasks_.begin(), tasks_.end(), [&](const AttentionTask& a, const AttentionTask& b) {
-    return std::tuple(-cost(a), a.first_row, a.kv_head) <
-           std::tuple(-cost(b), b.first_row, b.kv_head);
-  });
+  std::sort(tasks_.begin(), tasks_.end(), longer);
+  parts_.clear();
+  if (division_.threads == 1) return;
+  std::int64_t total = 0;
+  for (const AttentionTask& task : tasks_) total += cost(task);
+  const std::int64_t fair = std::max<std::int64_t>(1, total / (kDivisions * division_.threads));
+  whole_.swap(tasks_);
+  tasks_.clear();
+  std::int64_t next_state = 0;
+  for (const AttentionTask& task : whole_) {
+    const std::int64_t spans = attention_spans(row(task.first_row).position + task.rows - 1);
+    const std::int64_t states = task.rows * division_.group * spans;
+    const std::int64_t parts = std::min(spans, (cost(task) + fair - 1) / fair);
+    if (parts <= 1 || next_state + states > division_.states) {
+      tasks_.push_back(task);
+      continue;
+    }
+    for (std::int64_t part = 0; part < parts; ++part) {
+      AttentionTask& cut = tasks_.emplace_back(task);
+      cut.divided = static_cast<std::int64_t>(parts_.size());
+      cut.span_begin = spans * part / parts;
+      cut.span_end = spans * (part + 1) / parts;
+      cut.first_state = next_state;
+    }
+    parts_.push_back(parts);
+    next_state += states;
+  }
+  std::sort(tasks_.begin(), tasks_.end(), longer);
 }
 
 }  // namespace tg

@@ -25,12 +25,27 @@ struct PlannedRow {
   std::int64_t position = 0;
 };
 
-// Rows [first_row, first_row + rows) of the plan: neighbours in one sequence, for one kv head.
+// Rows [first_row, first_row + rows) of the plan: neighbours in one sequence, for one kv head; or a
+// part of their context.
 struct AttentionTask {
   std::int64_t sequence = 0;
   std::int64_t kv_head = 0;  // among those of this process
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
+  // Of a context in parts: which of the divided tasks this belongs to (-1: it is whole), its spans,
+  // and where the states of all parts lie, counted in states.
+  std::int64_t divided = -1;
+  std::int64_t span_begin = 0;
+  std::int64_t span_end = 0;
+  std::int64_t first_state = 0;
+};
+
+// How far contexts may be divided. Which are does not show in a result: see docs/decisions,
+// number 6.
+struct AttentionDivision {
+  std::int64_t threads = 1;
+  std::int64_t group = 1;   // query heads of a kv head
+  std::int64_t states = 0;  // room for so many states of a (row, query head, span)
 };
 
 class RowPlan {
@@ -40,7 +55,7 @@ class RowPlan {
   // columns of its own rank: `cols_per_rank`.
   RowPlan() = default;
   RowPlan(std::int64_t cols, std::int64_t cols_per_rank, const DeviceBlock& block,
-          std::int64_t kv_heads);
+          std::int64_t kv_heads, const AttentionDivision& division = {});
 
   void make(std::span<const StepSequence> sequences);
 
@@ -56,6 +71,11 @@ class RowPlan {
   }
   // Of the columns of this process, the longest first.
   std::span<const AttentionTask> attention_tasks() const { return tasks_; }
+  // The parts of each divided task, at most kDivisions * threads of these.
+  std::span<const std::int64_t> parts_of_divided() const { return parts_; }
+
+  // Pieces of work per thread that are worth having, so that the threads end together.
+  static constexpr std::int64_t kDivisions = 4;
 
  private:
   struct Run {  // rows [first, first + count) of a sequence's tokens
@@ -68,17 +88,22 @@ class RowPlan {
   void cut_into_runs();
   void place_rows();
   void list_tasks();
+  void divide_tasks();
+  std::int64_t cost(const AttentionTask& task) const;
 
   std::int64_t cols_ = 1;
   std::int64_t cols_per_rank_ = 1;
   DeviceBlock block_;
   std::int64_t kv_heads_ = 1;
+  AttentionDivision division_;
   std::span<const StepSequence> sequences_;
   std::vector<Run> runs_;
   std::vector<PlannedRow> rows_;
   std::vector<std::int64_t> cuts_ = {0, 0};
   std::vector<std::int64_t> places_;
   std::vector<AttentionTask> tasks_;
+  std::vector<AttentionTask> whole_;  // the tasks before they are divided
+  std::vector<std::int64_t> parts_;
 };
 
 }  // namespace tg

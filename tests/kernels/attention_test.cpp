@@ -96,6 +96,43 @@ OutputRow attend(const KernelTable& kernels, const Cache& cache, const std::vect
   return out;
 }
 
+// The same rows with the context cut into parts of so many spans, the last part first.
+OutputRow attend_in_parts(const KernelTable& kernels, const Cache& cache,
+                          const std::vector<float>& q, std::int64_t first, std::int64_t rows,
+                          std::int64_t part) {
+  const Shape& s = cache.shape;
+  const std::int64_t width = s.group * s.head_dim;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  OutputRow out(s.dtype, rows * width);
+  std::vector<float> scratch(
+      static_cast<std::size_t>(attention_scratch_floats(rows, s.group, s.head_dim)), nan);
+  AttentionArgs args;
+  args.q = q.data() + first * width;
+  args.q_stride = width;
+  args.rows = rows;
+  args.group = s.group;
+  args.first_position = first;
+  args.kv = cache.layer;
+  args.kv_head = 1;
+  args.pages = cache.pages.data();
+  args.scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
+  args.out = out.data();
+  args.out_stride = width;
+  args.scratch = scratch.data();
+  args.spans = attention_spans(first + rows - 1);
+  std::vector<float> partials(
+      static_cast<std::size_t>(rows * s.group * args.spans * attention_partial_floats(s.head_dim)),
+      nan);
+  args.partials = partials.data();
+  for (std::int64_t begin = (args.spans - 1) / part * part; begin >= 0; begin -= part) {
+    args.span_begin = begin;
+    args.span_end = std::min(begin + part, args.spans);
+    kernels.attention(args);
+  }
+  kernels.merge_attention(args);
+  return out;
+}
+
 // One output row in double precision.
 std::vector<double> truth(const Cache& cache, const std::vector<float>& q, std::int64_t position,
                           std::int64_t g, std::int64_t kv_head = 1) {
@@ -157,7 +194,8 @@ TEST_P(Attention, AgreesWithDoublePrecision) {
 TEST_P(Attention, ARowDoesNotShowItsCompany) {
   for (const ComputeDType dtype : kBoth) {
     for (const Shape& s : {Shape{333, 16, 64, 3, dtype}, Shape{200, 64, 16, 1, dtype},
-                           Shape{200, 32, 128, 8, dtype}, Shape{130, 16, 8, 30, dtype}}) {
+                           Shape{200, 32, 128, 8, dtype}, Shape{130, 16, 8, 30, dtype},
+                           Shape{700, 16, 96, 4, dtype}, Shape{130, 16, 32, 40, dtype}}) {
       const Cache cache(kernels(), s);
       const std::vector<float> q = queries(s);
       const OutputRow whole = attend(kernels(), cache, q, 0, s.context, s.context);
@@ -294,6 +332,38 @@ TEST_P(Attention, LongContext) {
     for (std::int64_t d = 0; d < s.head_dim; ++d) {
       const double e = expected[static_cast<std::size_t>(d)];
       ASSERT_NEAR(out[r * s.group * s.head_dim + d], e, kBf16Half * std::abs(e) + 4e-6);
+    }
+  }
+}
+
+// Rows around the ends of spans, alone, in company, and with their contexts in parts.
+TEST_P(Attention, PartsOfAContextDoNotShow) {
+  for (const ComputeDType dtype : kBoth) {
+    for (const std::int64_t head_dim : {16, 64}) {
+      const std::int64_t group = head_dim == 64 ? 3 : 1;
+      const Shape s{3 * kAttentionSpan + 70, 32, head_dim, group, dtype};
+      const Cache cache(kernels(), s, 4);
+      const std::vector<float> q = queries(s);
+      for (const std::int64_t end :
+           {kAttentionSpan, kAttentionSpan + 1, 2 * kAttentionSpan + 7, 3 * kAttentionSpan + 70}) {
+        for (const std::int64_t rows : {1, 20}) {
+          const OutputRow whole = attend(kernels(), cache, q, end - rows, rows, rows);
+          ASSERT_TRUE(same_bits(whole, attend(kernels(), cache, q, end - rows, rows, 1)));
+          for (const std::int64_t part : {1, 2, 3, 4}) {
+            ASSERT_TRUE(
+                same_bits(whole, attend_in_parts(kernels(), cache, q, end - rows, rows, part)))
+                << "parts of " << part << ", " << rows << " rows up to " << end;
+          }
+          for (std::int64_t g = 0; g < group; ++g) {
+            const std::vector<double> expected = truth(cache, q, end - 1, g);
+            for (std::int64_t d = 0; d < head_dim; ++d) {
+              const double e = expected[static_cast<std::size_t>(d)];
+              ASSERT_NEAR(whole[((rows - 1) * group + g) * head_dim + d], e,
+                          rounding(dtype) * std::abs(e) + 4e-6);
+            }
+          }
+        }
+      }
     }
   }
 }

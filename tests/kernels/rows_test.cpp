@@ -305,7 +305,10 @@ TEST_P(Rows, StoreKvKeepsTheLayout) {
                                         ? d / 2 * 32 + offset % 16 * 2 + d % 2
                                         : d * 16 + offset % 16;
         ASSERT_EQ(memory[2 * page + head + group + inside], key.f32[static_cast<std::size_t>(d)]);
-        ASSERT_EQ(memory[2 * page + kHeads * head + head + offset * head_dim + d],
+        const std::int64_t place = dtype == ComputeDType::kBf16
+                                       ? (offset / 2 * head_dim + d) * 2 + offset % 2
+                                       : offset * head_dim + d;
+        ASSERT_EQ(memory[2 * page + kHeads * head + head + place],
                   value.f32[static_cast<std::size_t>(d)]);
       }
     }

@@ -132,6 +132,43 @@ TEST_P(BatchInvariance, LogitsAreBitEqual) {
   }
 }
 
+// A context of several spans: in parts for several threads, in one piece for a single one, decoded
+// or as a prompt.
+TEST_P(BatchInvariance, ALongContextDoesNotShowItsParts) {
+  const auto& [kernels, dtype] = GetParam();
+  if (kernels == "reference") GTEST_SKIP() << "its attention does rows whole";
+  const std::vector<TokenId> ids = prompt_of(9, 2 * kAttentionSpan + 90);
+  const auto last = static_cast<std::int64_t>(ids.size()) - 1;
+  const std::vector<std::int64_t> rows = {kAttentionSpan - 1, kAttentionSpan, last - 1, last};
+  std::vector<std::vector<float>> expected;
+  for (const int threads : {1, 2, 5}) {
+    TestModel model(test::tiny("meta_mp8"), {.dtype = dtype,
+                                             .threads = threads,
+                                             .block = 32,
+                                             .positions = 2048,
+                                             .max_rows = 2048,
+                                             .kernels = kernels});
+    for (const std::int64_t chunk : {last + 1, last - 2, std::int64_t{500}}) {
+      const auto logits = model.logits(ids, rows, chunk);
+      if (expected.empty()) expected = logits;
+      ASSERT_EQ(logits, expected) << threads << " threads, chunks of " << chunk;
+    }
+    // The last two by themselves, beside what the chunks have left in the pages.
+    for (std::int64_t row = last - 1; row <= last; ++row) {
+      const auto pages = model.pages(last + 1);
+      std::vector<RowAsk> asks = {{.kind = RowAsk::Kind::kLogits}};
+      StepSequence sequence;
+      sequence.tokens = std::span<const TokenId>(ids).subspan(static_cast<std::size_t>(row), 1);
+      sequence.first_position = row;
+      sequence.pages = pages;
+      sequence.asks = asks;
+      const auto result = model.runner().step({std::span(&sequence, 1)});
+      ASSERT_TRUE(result) << result.error().text();
+      ASSERT_EQ(result->answers[0].logits, expected[static_cast<std::size_t>(row - last + 3)]);
+    }
+  }
+}
+
 std::vector<std::string> kernel_names() {
   std::vector<std::string> names;
   for (const KernelTable* table : available_kernels()) names.emplace_back(table->name);

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
+#include "kernels/kernel_table.h"
 #include "model/step_message.h"
 
 namespace tg {
@@ -37,6 +39,45 @@ std::vector<std::int64_t> work(const RowPlan& plan, std::int64_t cols) {
     sums.push_back(sum);
   }
   return sums;
+}
+
+// Every span of a row is in one task, and the tasks of a few long contexts are enough for
+// everybody.
+TEST(RowPlan, ALongContextIsDividedForThreads) {
+  constexpr std::int64_t kHeads = 3;
+  constexpr std::int64_t kGroup = 2;
+  for (const std::int64_t room : {std::int64_t{0}, 33 * kGroup * kHeads, std::int64_t{100000}}) {
+    RowPlan plan(1, 1, {0, 1, 0, 1}, kHeads, {8, kGroup, room});
+    Batch batch;
+    batch.add(1, 16384, 0);
+    batch.add(1, 20, 0);
+    plan.make(batch.sequences);
+    const std::int64_t spans = attention_spans(16384);
+    std::vector<std::int64_t> seen(static_cast<std::size_t>(kHeads * spans), 0);
+    std::vector<std::int64_t> parts(plan.parts_of_divided().size(), 0);
+    std::int64_t whole = 0;
+    for (const AttentionTask& task : plan.attention_tasks()) {
+      if (task.divided < 0) {
+        ++whole;
+        continue;
+      }
+      ++parts[static_cast<std::size_t>(task.divided)];
+      EXPECT_EQ(task.sequence, 0);
+      EXPECT_LE(task.first_state + kGroup * spans, room);
+      EXPECT_LT(task.span_begin, task.span_end);
+      for (std::int64_t span = task.span_begin; span < task.span_end; ++span) {
+        ++seen[static_cast<std::size_t>(task.kv_head * spans + span)];
+      }
+    }
+    EXPECT_TRUE(std::ranges::equal(parts, plan.parts_of_divided()));
+    const std::int64_t divided = room == 0 ? 0 : kHeads;
+    EXPECT_EQ(whole, 2 * kHeads - divided);
+    EXPECT_EQ(static_cast<std::int64_t>(plan.parts_of_divided().size()), divided);
+    EXPECT_LE(plan.parts_of_divided().size(), static_cast<std::size_t>(RowPlan::kDivisions * 8));
+    if (divided == 0) continue;
+    EXPECT_EQ(seen, std::vector<std::int64_t>(seen.size(), 1));
+    EXPECT_GE(plan.attention_tasks().size(), 24U);
+  }
 }
 
 TEST(RowPlan, ALongPromptIsSpreadEvenlyAndNothingIsDoneTwice) {
