@@ -110,6 +110,16 @@ Status check_same(std::string_view file, const ModelConfig& wanted, const ModelC
 
 }  // namespace
 
+std::vector<float> rope_divisors(const ModelConfig& config) {
+  const RopeScaling& rule = config.rope_scaling;
+  if (!rule.divisors.empty() || rule.kind != RopeScaling::Kind::kLlama3) return rule.divisors;
+  std::vector<float> divisors(static_cast<std::size_t>(config.head_dim / 2));
+  for (std::size_t i = 0; i < divisors.size(); ++i) {
+    divisors[i] = static_cast<float>(llama3_divisor(config, rule, i));
+  }
+  return divisors;
+}
+
 Result<RopeScaling> rope_rule(const ModelConfig& config) {
   const std::vector<float>& divisors = config.rope_scaling.divisors;
   if (divisors.empty()) return config.rope_scaling;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "checkpoint/model_config.h"
@@ -25,6 +26,9 @@ std::string generation_config_text(const ModelConfig& config);
 // What is different between two configs as far as it changes what the model computes, with both
 // values; empty when nothing is.
 std::string config_difference(const ModelConfig& a, const ModelConfig& b);
+
+// What each rotary frequency is divided by, as GGUF stores Llama 3's rule; empty without that rule.
+std::vector<float> rope_divisors(const ModelConfig& config);
 
 // The rope scaling as a rule. GGUF's divisors are turned back into Llama 3's rule, if that gives
 // them; else kUnsupported.

@@ -347,6 +347,13 @@ std::optional<std::vector<std::int64_t>> GgufValue::integers() const {
   return out;
 }
 
+std::uint32_t gguf_type_code(DType dtype) {
+  const auto* const found = std::find_if(kStoredTypes.begin(), kStoredTypes.end(),
+                                         [&](const StoredType& t) { return t.dtype == dtype; });
+  TG_CHECK(found != kStoredTypes.end());
+  return found->code;
+}
+
 std::string GgufTensor::type_name() const {
   const StoredType* stored = find_stored_type(stored_type);
   return stored != nullptr ? std::string(stored->name) : fmt::format("type {}", stored_type);

@@ -81,6 +81,9 @@ struct GgufTensor {
   std::string type_name() const;
 };
 
+// The code that a tensor of this type is stored under.
+std::uint32_t gguf_type_code(DType dtype);
+
 class GgufFile {
  public:
   // Reads the header of a whole file. Errors (kBadInput, or kUnsupported for a version, byte order

@@ -107,38 +107,6 @@ class GgufSource final : public TensorSource {
   std::unordered_map<std::string, Location> locations_;
 };
 
-// "blk.3.attn_q.weight" for "layers.3.attention.wq.weight"; empty for a name that GGUF does not
-// have.
-std::string gguf_name(std::string_view meta_name) {
-  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"tok_embeddings.weight", "token_embd.weight"},
-      {"norm.weight", "output_norm.weight"},
-      {"output.weight", "output.weight"},
-      {"attention.wq.weight", "attn_q.weight"},
-      {"attention.wk.weight", "attn_k.weight"},
-      {"attention.wv.weight", "attn_v.weight"},
-      {"attention.wo.weight", "attn_output.weight"},
-      {"attention_norm.weight", "attn_norm.weight"},
-      {"feed_forward.w1.weight", "ffn_gate.weight"},
-      {"feed_forward.w2.weight", "ffn_down.weight"},
-      {"feed_forward.w3.weight", "ffn_up.weight"},
-      {"ffn_norm.weight", "ffn_norm.weight"},
-  };
-  std::string prefix;
-  std::string_view rest = meta_name;
-  if (rest.starts_with("layers.")) {
-    rest.remove_prefix(7);
-    const std::size_t dot = rest.find('.');
-    if (dot == std::string_view::npos) return {};
-    prefix = fmt::format("blk.{}.", rest.substr(0, dot));
-    rest.remove_prefix(dot + 1);
-  }
-  for (const auto& [meta, gguf] : kNames) {
-    if (rest == meta) return prefix + std::string(gguf);
-  }
-  return {};
-}
-
 // A tensor that no Llama of ours has changes what the model computes (or it is not that model).
 tl::unexpected<Error> unknown_tensor(std::string_view tensor_name) {
   if (tensor_name.ends_with(".bias")) {
@@ -273,6 +241,36 @@ Result<std::vector<Part>> open_parts(const std::string& path) {
 }
 
 }  // namespace
+
+std::string gguf_name(std::string_view meta_name) {
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"tok_embeddings.weight", "token_embd.weight"},
+      {"norm.weight", "output_norm.weight"},
+      {"output.weight", "output.weight"},
+      {"attention.wq.weight", "attn_q.weight"},
+      {"attention.wk.weight", "attn_k.weight"},
+      {"attention.wv.weight", "attn_v.weight"},
+      {"attention.wo.weight", "attn_output.weight"},
+      {"attention_norm.weight", "attn_norm.weight"},
+      {"feed_forward.w1.weight", "ffn_gate.weight"},
+      {"feed_forward.w2.weight", "ffn_down.weight"},
+      {"feed_forward.w3.weight", "ffn_up.weight"},
+      {"ffn_norm.weight", "ffn_norm.weight"},
+  };
+  std::string prefix;
+  std::string_view rest = meta_name;
+  if (rest.starts_with("layers.")) {
+    rest.remove_prefix(7);
+    const std::size_t dot = rest.find('.');
+    if (dot == std::string_view::npos) return {};
+    prefix = fmt::format("blk.{}.", rest.substr(0, dot));
+    rest.remove_prefix(dot + 1);
+  }
+  for (const auto& [meta, gguf] : kNames) {
+    if (rest == meta) return prefix + std::string(gguf);
+  }
+  return {};
+}
 
 Result<std::unique_ptr<TensorSource>> open_gguf(const std::string& path, const OpenOptions&) {
   TG_ASSIGN(std::vector<Part> parts, open_parts(path));

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -28,6 +29,10 @@ Result<std::unique_ptr<TensorSource>> open_gguf(const std::string& path,
 
 // The same for a whole, unsplit file in memory; `bytes` must outlive the source.
 Result<std::unique_ptr<TensorSource>> open_gguf_bytes(std::span<const std::byte> bytes);
+
+// "blk.3.attn_q.weight" for "layers.3.attention.wq.weight"; empty for a name that GGUF does not
+// have.
+std::string gguf_name(std::string_view meta_name);
 
 // What the metadata says of the model, before any check against its tensors. (Public for the
 // tests.)

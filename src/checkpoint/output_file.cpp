@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -115,6 +116,34 @@ Status OutputFile::commit() {
   // From here on the file is whole and stays, whatever close says: its bytes are on the disk.
   ::close(std::exchange(fd_, -1));
   return sync_directory(path_);
+}
+
+Status check_free_space(const std::string& place, std::uint64_t bytes,
+                        std::span<const std::string> replaced, std::size_t files) {
+  // What is not there yet will be where the closest folder that is there lies.
+  std::error_code ignored;
+  fs::path there = fs::absolute(place, ignored);
+  while (!fs::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  struct statvfs disk{};
+  if (::statvfs(there.c_str(), &disk) != 0) {
+    return io_error(place, "free space cannot be asked for", errno);
+  }
+  std::uint64_t free_bytes = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+  for (const std::string& path : replaced) {
+    struct stat part{};
+    if (::stat(path.c_str(), &part) == 0) {
+      free_bytes += static_cast<std::uint64_t>(part.st_blocks) * 512;
+    }
+  }
+  const std::uint64_t needed = bytes + files * disk.f_frsize;  // last blocks are not full
+  if (needed <= free_bytes) return {};
+  return at_place(
+      Error{ErrorCode::kOutOfCapacity,
+            fmt::format("{} files need {} bytes ({:.1f} MiB), the disk has {} free ({:.1f} MiB)",
+                        files, needed, static_cast<double>(needed) / 0x1p20, free_bytes,
+                        static_cast<double>(free_bytes) / 0x1p20),
+            {}},
+      place);
 }
 
 }  // namespace tg

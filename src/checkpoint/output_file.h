@@ -45,4 +45,10 @@ class OutputFile {
   std::uint64_t size_ = 0;
 };
 
+// kOutOfCapacity with both numbers when the file system of `place` (a file or directory, there or
+// to come) has less free than `bytes` in `files` files need. What the files `replaced` take now
+// counts as free: what a killed process left is written over.
+Status check_free_space(const std::string& place, std::uint64_t bytes,
+                        std::span<const std::string> replaced, std::size_t files = 1);
+
 }  // namespace tg

@@ -32,6 +32,7 @@ DType usual_dtype(const RepackPlan& plan) {
 // folder.
 void add_tokenizer(const std::string& in, const ModelConfig& config, RepackForm form,
                    Companions& out) {
+  if (config.format == "random") return;  // comes from nowhere
   const std::string wanted = form == RepackForm::kRepacked ? "tokenizer.model" : "tokenizer.json";
   if (config.format == "gguf") {
     out.missing.push_back(fmt::format(

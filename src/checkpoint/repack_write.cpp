@@ -1,9 +1,5 @@
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <zlib.h>
 
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -90,35 +86,14 @@ Status write_small(const RepackJob& job, const SmallFile& small) {
 }  // namespace
 
 Status check_space(const RepackJob& job, const RepackWork& work) {
-  // OUT may not be there yet: then it will be where the closest folder that is there lies.
-  std::error_code ignored;
-  fs::path place = fs::absolute(job.out, ignored);
-  while (!fs::exists(place, ignored) && place.has_relative_path()) place = place.parent_path();
-  struct statvfs disk{};
-  if (::statvfs(place.c_str(), &disk) != 0) {
-    return at_place(Error{ErrorCode::kIo,
-                          fmt::format("free space cannot be asked for: {}", std::strerror(errno)),
-                          {}},
-                    job.out);
-  }
-  std::uint64_t free_bytes = std::uint64_t{disk.f_bavail} * disk.f_frsize;
-  for (const std::size_t i : work.files) {  // what a killed run left is written over
-    struct stat part{};
-    const std::string path = OutputFile::temporary_name(path_in(job, job.plan.files[i].name));
-    if (::stat(path.c_str(), &part) == 0) {
-      free_bytes += static_cast<std::uint64_t>(part.st_blocks) * 512;
-    }
+  std::vector<std::string> parts;
+  parts.reserve(work.files.size());
+  for (const std::size_t i : work.files) {
+    parts.push_back(OutputFile::temporary_name(path_in(job, job.plan.files[i].name)));
   }
   const std::size_t count = work.files.size() + work.before.size() + work.after.size();
-  const std::uint64_t needed = work.bytes + count * disk.f_frsize;  // last blocks are not full
-  if (count == 0 || needed <= free_bytes) return {};
-  return at_place(
-      Error{ErrorCode::kOutOfCapacity,
-            fmt::format("{} files need {} bytes ({:.1f} MiB), the disk has {} free ({:.1f} MiB)",
-                        count, needed, static_cast<double>(needed) / 0x1p20, free_bytes,
-                        static_cast<double>(free_bytes) / 0x1p20),
-            {}},
-      job.out);
+  if (count == 0) return {};
+  return check_free_space(job.out, work.bytes, parts, count);
 }
 
 Status write_work(const RepackJob& job, const RepackWork& work, const RepackHooks& hooks) {
