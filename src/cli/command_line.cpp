@@ -64,6 +64,9 @@ int run_words(int argc, char** argv) {
   add_tokenize_command(program, chosen);
   add_inspect_command(program, chosen);
   add_repack_command(program, chosen);
+  add_make_random_command(program, chosen);
+  add_roofline_command(program, chosen);
+  add_bench_command(program, chosen);
   program.allow_extras();  // of the program itself: what is no command is named below
   try {
     program.parse(argc, argv);

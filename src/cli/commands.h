@@ -25,6 +25,9 @@ void add_chat_command(CLI::App& program, ChosenCommand& chosen);
 void add_tokenize_command(CLI::App& program, ChosenCommand& chosen);
 void add_inspect_command(CLI::App& program, ChosenCommand& chosen);
 void add_repack_command(CLI::App& program, ChosenCommand& chosen);
+void add_make_random_command(CLI::App& program, ChosenCommand& chosen);
+void add_bench_command(CLI::App& program, ChosenCommand& chosen);
+void add_roofline_command(CLI::App& program, ChosenCommand& chosen);
 
 // The whole program: reads the command line, runs the command. Exit status 0; 2 with one line on
 // stderr when something was refused; 1 for a mistake of ours.

@@ -1,10 +1,8 @@
 // llama-tg repack: a checkpoint as files of some layers each, or in Hugging Face's form.
 #include <fmt/format.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
-#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -18,6 +16,7 @@
 #include "cli/print.h"
 #include "cli/progress_bar.h"
 #include "cli/ranks.h"
+#include "cli/stop_signals.h"
 
 namespace tg {
 namespace {
@@ -38,45 +37,8 @@ struct RepackOptions {
   bool force = false;
 };
 
-// The number of the first signal that asked for an end; all that a handler may do is to leave it
-// here.
-std::atomic<int> stop_signal = 0;
-static_assert(std::atomic<int>::is_always_lock_free);
-
-void on_stop(int number) {
-  int none = 0;
-  stop_signal.compare_exchange_strong(none, number);
-}
-
-// While this lives, signals that would end the process ask for an orderly end instead, so that no
-// partial file stays; and a file that grows past the process's limit is an error, not a signal.
-class StopSignals {
- public:
-  StopSignals() {
-    struct sigaction action = {};
-    sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kNumbers); ++i) {
-      action.sa_handler = kNumbers[i] == SIGXFSZ ? SIG_IGN : on_stop;
-      sigaction(kNumbers[i], nullptr, &before_[i]);
-      // Who started this with the signal ignored (nohup) wants it to go on.
-      if (before_[i].sa_handler != SIG_IGN) sigaction(kNumbers[i], &action, nullptr);
-    }
-  }
-  ~StopSignals() {
-    for (std::size_t i = 0; i < std::size(kNumbers); ++i) {
-      sigaction(kNumbers[i], &before_[i], nullptr);
-    }
-  }
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
-
- private:
-  static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGXFSZ};
-  struct sigaction before_[std::size(kNumbers)] = {};
-};
-
 RepackHooks hooks_with(ProgressBar& bar) {
-  return {.stopped = [] { return stop_signal.load() != 0; },
+  return {.stopped = [] { return StopSignals::received() != 0; },
           .progress = [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }};
 }
 
@@ -178,7 +140,7 @@ Result<int> run(const RepackOptions& o) {
   const RepackJob job{*source, plan, *companions, o.out, o.force};
   const StopSignals signals;
   Result<int> status = repack(o, job);
-  const int number = stop_signal.load();
+  const int number = StopSignals::received();
   if (!status && number != 0) {
     print_error(
         "llama-tg: repack to {} ended by signal {}: {}; no partial file is left, and the same "

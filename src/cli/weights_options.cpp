@@ -12,8 +12,6 @@
 namespace tg {
 namespace {
 
-constexpr std::int64_t kMostLayers = 1000;
-
 Result<OpenedModel> open_random_model(const WeightsWanted& wanted, const ModelOptions& options) {
   OpenedModel model;
   ModelConfig config;

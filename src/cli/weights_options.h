@@ -17,6 +17,7 @@ class App;  // not the header: it takes seconds to compile
 namespace tg {
 
 inline constexpr const char* kDefaultArch = "llama3.3-70b";  // of random weights
+inline constexpr std::int64_t kMostLayers = 1000;
 
 struct WeightsOptions {
   std::optional<std::string> weights;  // "instruct": the checkpoint's; "random"; none: the case's

@@ -1,5 +1,7 @@
 #include "model/kv_cache.h"
 
+#include <cstring>
+
 namespace tg {
 namespace {
 
@@ -39,6 +41,10 @@ Result<KvCache> KvCache::allocate(const ModelConfig& config, std::int64_t kv_hea
     cache.layers_.push_back(layer);
   }
   return cache;
+}
+
+void KvCache::touch() {
+  for (AlignedBuffer& buffer : buffers_) std::memset(buffer.data(), 0, buffer.size());
 }
 
 }  // namespace tg

@@ -25,6 +25,10 @@ class KvCache {
   static Result<KvCache> allocate(const ModelConfig& config, std::int64_t kv_heads,
                                   ComputeDType dtype, const KvCapacity& capacity);
 
+  // Takes all of the memory from the system now, as zeros: unwritten pages are cheaper to read than
+  // those of a real context, which a benchmark would mistake for speed.
+  void touch();
+
   const KvLayer& layer(std::int64_t index) const {
     return layers_[static_cast<std::size_t>(index)];
   }

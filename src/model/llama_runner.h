@@ -44,6 +44,11 @@ class LlamaRunner : public ModelRunner {
   // Rank 0: ends the others' serve(). Without other ranks nothing happens.
   void stop();
 
+  // See KvCache::touch(): before a benchmark at a context that was never computed.
+  void touch_kv() {
+    for (KvCache& kv : kv_) kv.touch();
+  }
+
   // Empty: none.
   void set_probe(HiddenProbe probe) { probe_ = std::move(probe); }
   // Marks the operations of the steps from now on; nullptr: none.
