@@ -14,7 +14,7 @@ help:
 	@echo 'make demo      everything from nothing to text: packages, build, small model, answers'
 	@echo 'make model     fetch the small model; its path is the last line'
 	@echo 'make test      build and run all tests'
-	@echo 'make bench     speed beside llama.cpp on the same weights (own virtual environment)'
+	@echo 'make bench     speed beside llama.cpp and OpenVINO on the same files (own virtual environments)'
 	@echo 'make lint      formatting, clang-tidy, house rules'
 	@echo 'make sanitize  reader tests under ASan and UBSan, fuzz targets for $(FUZZ_SECONDS) s each'
 	@echo 'make install   build and copy the program to $$(PREFIX)/bin'
@@ -49,8 +49,7 @@ test: packages-build+test
 	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
 
 bench: program
-	@tools/fetch_model.sh >/dev/null
-	bench/compare_llama_cpp.sh
+	bench/peers/run.sh $(BENCH_OPTIONS)
 
 lint: packages-build+test+lint
 	tools/lint.sh

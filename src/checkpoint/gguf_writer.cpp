@@ -54,6 +54,14 @@ class Metadata {
     start(key, GgufType::kFloat32);  // llama.cpp reads no other width
     put(bytes_, static_cast<float>(value));
   }
+  void texts(std::string_view key, const std::vector<std::string>& values) {
+    start_list(key, GgufType::kString, values.size());
+    for (const std::string& value : values) put_text(bytes_, value);
+  }
+  void numbers(std::string_view key, const std::vector<std::int32_t>& values) {
+    start_list(key, GgufType::kInt32, values.size());
+    for (const std::int32_t value : values) put(bytes_, value);
+  }
   std::uint64_t count() const { return count_; }
   const std::string& bytes() const { return bytes_; }
 
@@ -62,6 +70,12 @@ class Metadata {
     ++count_;
     put_text(bytes_, key);
     put(bytes_, static_cast<std::uint32_t>(type));
+  }
+
+  void start_list(std::string_view key, GgufType element, std::size_t size) {
+    start(key, GgufType::kArray);
+    put(bytes_, static_cast<std::uint32_t>(element));
+    put<std::uint64_t>(bytes_, size);
   }
 
   std::uint64_t count_ = 0;
@@ -82,9 +96,20 @@ std::int64_t file_type(DType matrices) {
   }
 }
 
+void add_tokenizer(const GgufTokenizerData* tokenizer, Metadata& metadata) {
+  if (tokenizer == nullptr) {
+    // With this word llama.cpp takes the number of tokens from llama.vocab_size and has no texts.
+    metadata.text("tokenizer.ggml.model", "no_vocab");
+    return;
+  }
+  metadata.text("tokenizer.ggml.model", tokenizer->model);
+  metadata.text("tokenizer.ggml.pre", tokenizer->pre);
+  metadata.texts("tokenizer.ggml.tokens", tokenizer->tokens);
+  metadata.numbers("tokenizer.ggml.token_type", tokenizer->types);
+  metadata.texts("tokenizer.ggml.merges", tokenizer->merges);
+}
+
 Status add_special_tokens(const ModelConfig& config, Metadata& metadata) {
-  // With these words llama.cpp takes the number of tokens from llama.vocab_size and has no texts.
-  metadata.text("tokenizer.ggml.model", "no_vocab");
   if (config.bos_id) metadata.number("tokenizer.ggml.bos_token_id", *config.bos_id);
   constexpr std::string_view kStopKeys[] = {
       "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eom_token_id", "tokenizer.ggml.eot_token_id"};
@@ -98,7 +123,8 @@ Status add_special_tokens(const ModelConfig& config, Metadata& metadata) {
   return {};
 }
 
-Result<Metadata> describe(const ModelConfig& config, DType matrices) {
+Result<Metadata> describe(const ModelConfig& config, DType matrices,
+                          const GgufTokenizerData* tokenizer) {
   Metadata m;
   m.text("general.architecture", "llama");
   m.text("general.type", "model");
@@ -121,6 +147,7 @@ Result<Metadata> describe(const ModelConfig& config, DType matrices) {
     m.text("llama.rope.scaling.type", "linear");
     m.fraction("llama.rope.scaling.factor", config.rope_scaling.factor);
   }
+  add_tokenizer(tokenizer, m);
   TG_RETURN_IF_ERROR(add_special_tokens(config, m));
   return m;
 }
@@ -222,14 +249,19 @@ Status write_all(const TensorSource& source, const GgufPlan& plan, ThreadTeam& t
 
 }  // namespace
 
-Result<GgufPlan> plan_gguf(const TensorSource& source, DType matrices) {
+Result<GgufPlan> plan_gguf(const TensorSource& source, DType matrices,
+                           const GgufTokenizerData* tokenizer) {
   if (!can_quantize(matrices)) {
     return error(ErrorCode::kBadArgument,
                  "matrices cannot be written as {}, only as F32, BF16, Q8_0 or Q4_0",
                  name(matrices));
   }
   const ModelConfig& config = source.config();
-  TG_ASSIGN(const Metadata metadata, describe(config, matrices));
+  if (tokenizer != nullptr && static_cast<std::int64_t>(tokenizer->tokens.size()) != config.vocab) {
+    return error(ErrorCode::kBadArgument, "a tokenizer of {} tokens for a model of {}",
+                 tokenizer->tokens.size(), config.vocab);
+  }
+  TG_ASSIGN(const Metadata metadata, describe(config, matrices, tokenizer));
   const std::vector<float> divisors = rope_divisors(config);
 
   GgufPlan plan;

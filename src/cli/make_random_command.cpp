@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "base/thread_team.h"
 #include "checkpoint/gguf_writer.h"
@@ -20,6 +21,7 @@
 #include "cli/ranks.h"
 #include "cli/stop_signals.h"
 #include "cli/weights_options.h"
+#include "text/byte_alphabet.h"
 
 namespace tg {
 namespace {
@@ -35,11 +37,13 @@ struct MakeRandomOptions {
   std::int64_t seed = 0;
   std::string format = "gguf";
   std::string weights_dtype = "bf16";
+  std::string vocabulary = "none";
   std::optional<std::int64_t> threads;
   bool force = false;
 };
 
 DType matrices_of(const MakeRandomOptions& o) {
+  if (o.weights_dtype == "f32") return DType::kF32;
   if (o.weights_dtype == "q8_0") return DType::kQ8_0;
   return o.weights_dtype == "q4_0" ? DType::kQ4_0 : DType::kBf16;
 }
@@ -51,6 +55,26 @@ Result<std::unique_ptr<TensorSource>> random_model(const MakeRandomOptions& o) {
   config->name =
       fmt::format("{} with {} layers, random weights of seed {}", o.arch, config->layers, o.seed);
   return open_random(std::move(*config), static_cast<std::uint64_t>(o.seed));
+}
+
+// Every byte is a token of its own, so that all text can be said; one merge, because readers want
+// some; and names for the rest, as special tokens, so that none is ever part of a text.
+GgufTokenizerData byte_vocabulary(std::int64_t vocab) {
+  GgufTokenizerData data;
+  data.model = "gpt2";
+  data.pre = "llama-bpe";
+  for (int b = 0; b < 256; ++b) {
+    data.tokens.push_back(
+        spelling_of_bytes(std::string(1, static_cast<char>(static_cast<unsigned char>(b)))));
+  }
+  data.tokens.emplace_back("th");
+  data.merges = {"t h"};
+  data.types.assign(data.tokens.size(), static_cast<std::int32_t>(GgufTokenType::kNormal));
+  while (static_cast<std::int64_t>(data.tokens.size()) < vocab) {
+    data.tokens.push_back(fmt::format("<|{}|>", data.tokens.size()));
+    data.types.push_back(static_cast<std::int32_t>(GgufTokenType::kControl));
+  }
+  return data;
 }
 
 RepackHooks hooks_with(ProgressBar& bar) {
@@ -68,7 +92,10 @@ Result<std::uint64_t> make_gguf(const MakeRandomOptions& o, const TensorSource& 
               {}},
         o.out);
   }
-  TG_ASSIGN(const GgufPlan plan, plan_gguf(source, matrices_of(o)));
+  std::optional<GgufTokenizerData> vocabulary;
+  if (o.vocabulary == "bytes") vocabulary = byte_vocabulary(source.config().vocab);
+  TG_ASSIGN(const GgufPlan plan,
+            plan_gguf(source, matrices_of(o), vocabulary ? &*vocabulary : nullptr));
   ThreadTeam team(static_cast<int>(o.threads.value_or(available_cpus())));
   ProgressBar bar("Writing");
   TG_RETURN_IF_ERROR(write_gguf(source, plan, team, o.out, hooks_with(bar)));
@@ -122,12 +149,18 @@ void add_make_random_command(CLI::App& program, ChosenCommand& chosen) {
   add_whole_number(*app, "--layers", "number of layers; default: the shape's", 1, kMostLayers,
                    o->layers);
   add_whole_number(*app, "--seed", "what the weights are made from", 0, kMostCount, o->seed);
-  app->add_option("--format", o->format, "what to write; neither has a tokenizer in it")
+  app->add_option("--format", o->format,
+                  "one file, or Hugging Face's directory without a tokenizer")
       ->check(CLI::IsMember({"gguf", "safetensors"}))
       ->capture_default_str();
   app->add_option("--weights-dtype", o->weights_dtype,
                   "format of all matrices, embedding and head among them; norms are f32 in gguf")
-      ->check(CLI::IsMember({"bf16", "q8_0", "q4_0"}))
+      ->check(CLI::IsMember({"f32", "bf16", "q8_0", "q4_0"}))
+      ->capture_default_str();
+  app->add_option("--vocabulary", o->vocabulary,
+                  "of gguf. none: ids in and out only; bytes: a token per byte and names for the "
+                  "rest, for programs that open nothing without a tokenizer")
+      ->check(CLI::IsMember({"none", "bytes"}))
       ->capture_default_str();
   add_whole_number(*app, "--threads", "threads; default: one per CPU of this process", 1, 4096,
                    o->threads);
