@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/ceilings.h"
 #include "kernels/kernel_table.h"
 #include "kernels/packed_matrix.h"
 
@@ -153,30 +154,12 @@ void read_weights(benchmark::State& state) {
       benchmark::Counter::kIsRate);
 }
 
-// 12 independent chains in registers of our choice: enough for a latency of 6 at two a cycle, and
-// nothing for a compiler to spill or leave out.
-#define TG_TWELVE(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7) x(8) x(9) x(10) x(11)
-#define TG_DOT(i) "vdpbf16ps %%zmm30, %%zmm31, %%zmm" #i "\n"
-#define TG_FMA(i) "vfmadd231ps %%zmm30, %%zmm31, %%zmm" #i "\n"
-#define TG_FMA_YMM(i) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #i "\n"
-#define TG_CLOBBERS \
-  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11"
-
-void multiply_bf16(std::int64_t rounds) {
-  for (std::int64_t i = 0; i < rounds; ++i) __asm__ volatile(TG_TWELVE(TG_DOT)::: TG_CLOBBERS);
-}
-void multiply_zmm(std::int64_t rounds) {
-  for (std::int64_t i = 0; i < rounds; ++i) __asm__ volatile(TG_TWELVE(TG_FMA)::: TG_CLOBBERS);
-}
-void multiply_ymm(std::int64_t rounds) {
-  for (std::int64_t i = 0; i < rounds; ++i) __asm__ volatile(TG_TWELVE(TG_FMA_YMM)::: TG_CLOBBERS);
-}
-
-void ceiling(benchmark::State& state, void (*multiply)(std::int64_t), double flop) {
+void ceiling(benchmark::State& state, const Ceiling& instruction) {
   constexpr std::int64_t kRounds = 100000;
-  for ([[maybe_unused]] auto _ : state) multiply(kRounds);
-  state.counters["flop/s"] = benchmark::Counter(
-      flop * 12 * kRounds * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  for ([[maybe_unused]] auto _ : state) instruction.run(kRounds);
+  state.counters["flop/s"] =
+      benchmark::Counter(instruction.operations * kRounds * static_cast<double>(state.iterations()),
+                         benchmark::Counter::kIsRate);
 }
 
 // One kv head of a context of range(1) positions, for the last range(0) rows of it.
@@ -331,14 +314,12 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   for (const tg::KernelTable* kernels : tg::available_kernels()) {
     if (kernels->name != "reference") tg::register_table(kernels);
-    if (kernels->name == "avx512bf16") {
-      benchmark::RegisterBenchmark("ceiling/vdpbf16ps_zmm", tg::ceiling, tg::multiply_bf16, 64.0);
-    } else if (kernels->name == "avx512") {
-      benchmark::RegisterBenchmark("ceiling/vfmadd_zmm", tg::ceiling, tg::multiply_zmm, 32.0);
+    if (kernels->name == "avx512") {
       benchmark::RegisterBenchmark("ceiling/memory_read", tg::read_weights);
-    } else if (kernels->name == "avx2") {
-      benchmark::RegisterBenchmark("ceiling/vfmadd_ymm", tg::ceiling, tg::multiply_ymm, 16.0);
     }
+  }
+  for (const tg::Ceiling& c : tg::available_ceilings()) {
+    benchmark::RegisterBenchmark(("ceiling/" + std::string(c.name)).c_str(), tg::ceiling, c);
   }
   tg::weights();  // not within a timing
   benchmark::RunSpecifiedBenchmarks();
