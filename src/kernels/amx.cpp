@@ -34,7 +34,7 @@ TG_AMX void set_shapes(std::int64_t rows) {
     shapes.rows[i] = counts[i];
     shapes.row_bytes[i] = counts[i] == 0 ? 0 : 64;
   }
-  _tile_loadconfig(&shapes);
+  load_shapes(shapes);
 }
 
 // How far ahead of the multiplication weights are asked for, in elements: one step. Tile loads

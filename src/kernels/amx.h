@@ -2,6 +2,8 @@
 // Who owns: nothing. Thread: any; tile registers are a thread's own.
 #pragma once
 
+#include <immintrin.h>
+
 #include <cstdint>
 
 #include "kernels/kernel_table.h"
@@ -18,6 +20,14 @@ struct alignas(64) TileShapes {
   std::uint8_t rows[16] = {};
 };
 static_assert(sizeof(TileShapes) == 64);
+
+// The intrinsic of g++ 12 tells the compiler that 8 bytes are read; the rest of the stores would be
+// free to go.
+__attribute__((always_inline, target("amx-tile"))) inline void load_shapes(
+    const TileShapes& shapes) {
+  __asm__ volatile("" : : "r"(&shapes) : "memory");
+  _tile_loadconfig(&shapes);
+}
 
 // KernelTable::matmul_quantized, for CPUs with AMX-INT8 and AVX-512 VNNI.
 void matmul_quantized_amx(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);

@@ -106,7 +106,7 @@ class Shapes {
       shapes.rows[i] = rows[i];
       shapes.row_bytes[i] = 64;
     }
-    _tile_loadconfig(&shapes);
+    load_shapes(shapes);
   }
 
  private:

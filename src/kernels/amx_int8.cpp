@@ -27,7 +27,7 @@ TG_AMX_INT8 void set_shapes(std::int64_t rows) {
     shapes.rows[i] = of_rows ? static_cast<std::uint8_t>(rows) : kGroup / 4;
     shapes.row_bytes[i] = i == 4 || i == 5 ? kGroup : 64;
   }
-  _tile_loadconfig(&shapes);
+  load_shapes(shapes);
 }
 
 struct HalfPanels {
