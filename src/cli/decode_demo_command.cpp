@@ -46,7 +46,8 @@ Result<int> run(DecodeDemoOptions& o) {
     good = good && held;
   }
   if (!o.output.empty()) {
-    RunSummary summary = summarize("decode-demo", model, o.model, settings, context, o.batch_size);
+    RunSummary summary =
+        summarize("decode-demo", model, *loaded, o.model, settings, context, o.batch_size);
     summary.max_generated_tokens = plan.iterations;
     summary.instruct = o.instruct != 0;
     summary.load_s = loaded->load_s();

@@ -94,7 +94,7 @@ Result<int> run(GenerateOptions& o) {
   if (!answer.error.empty()) return error(ErrorCode::kInternal, "{}", answer.error);
 
   if (!o.output.empty()) {
-    RunSummary summary = summarize("generate", model, o.model, settings, plan, 1);
+    RunSummary summary = summarize("generate", model, *loaded, o.model, settings, plan, 1);
     summary.max_generated_tokens = o.max_generated_tokens;
     summary.instruct = o.instruct != 0;
     summary.speculative = speculation.kind;

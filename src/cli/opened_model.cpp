@@ -221,14 +221,14 @@ Result<std::vector<TokenId>> encode_prompt(const OpenedModel& model, const std::
 }
 
 RunSummary summarize(const std::string& command, const OpenedModel& model,
-                     const ModelOptions& options, const RunSettings& settings,
-                     const ContextPlan& plan, std::int64_t users) {
+                     const LoadedModel& loaded, const ModelOptions& options,
+                     const RunSettings& settings, const ContextPlan& plan, std::int64_t users) {
   RunSummary s;
   s.command = command;
   s.model = model.path;
   s.kernels = settings.kernels->name;
   s.compute_dtype = options.compute_dtype;
-  s.weights = weight_formats(*model.source, settings.weights).text();
+  s.weights = loaded.runner().weight_formats().text();
   s.threads = settings.threads;
   s.mesh = text(settings.mesh.shape);
   s.ranks = settings.ranks();

@@ -62,11 +62,6 @@ Result<std::vector<TokenId>> encode_chat(const OpenedModel& model,
 Result<std::vector<TokenId>> encode_prompt(const OpenedModel& model, const std::string& text,
                                            bool instruct);
 
-// The settings of a run, for the answer file.
-RunSummary summarize(const std::string& command, const OpenedModel& model,
-                     const ModelOptions& options, const RunSettings& settings,
-                     const ContextPlan& plan, std::int64_t users);
-
 // How tokens are guessed (speculation_options.h makes it of options).
 struct Speculation {
   std::string kind = "none";  // "ngram", "draft"
@@ -96,6 +91,7 @@ class LoadedModel {
   // Of the leading rank.
   Engine& engine() { return *engine_; }
   LlamaRunner& runner() { return *runner_; }
+  const LlamaRunner& runner() const { return *runner_; }
   double load_s() const { return load_s_; }
 
  private:
@@ -112,5 +108,10 @@ class LoadedModel {
   std::unique_ptr<Engine> engine_;
   double load_s_ = 0.0;
 };
+
+// The settings of a run, for the answer file.
+RunSummary summarize(const std::string& command, const OpenedModel& model,
+                     const LoadedModel& loaded, const ModelOptions& options,
+                     const RunSettings& settings, const ContextPlan& plan, std::int64_t users);
 
 }  // namespace tg

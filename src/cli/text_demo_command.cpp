@@ -233,7 +233,8 @@ Result<int> run(TextDemoOptions& o) {
     batches.push_back(std::move(answers));
   }
   if (o.output.empty()) return 0;
-  RunSummary summary = summarize("text-demo", model, o.model, settings, context, plan.users);
+  RunSummary summary =
+      summarize("text-demo", model, *loaded, o.model, settings, context, plan.users);
   summary.max_generated_tokens = plan.max_generated_tokens;
   summary.instruct = o.instruct != 0;
   summary.speculative = speculation.kind;

@@ -54,6 +54,7 @@ class LlamaRunner : public ModelRunner {
   // Marks the operations of the steps from now on; nullptr: none.
   void set_op_times(OpTimes* times);
   const ModelConfig& config() const { return weights_.config; }
+  const WeightFormats& weight_formats() const { return weights_.formats; }
   const Mesh& mesh() const { return *mesh_; }
 
  private:
