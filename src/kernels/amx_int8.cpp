@@ -88,7 +88,8 @@ TG_AMX_INT8_INLINE void add_group(const std::int32_t* integers, const std::byte*
 
 // How many groups the vectors are behind the tiles. The integer sums of a group are stored some 80
 // cycles after its first load; vector instructions that wait for them for so long fill the
-// scheduler, and then nothing goes on (2 is 15 % faster than 1, and 4 no better).
+// scheduler, and then nothing goes on. In a loop of nothing else 2 is 15 % faster than 1 and 4 no
+// better; in whole products loads from the caches hide the difference.
 constexpr std::int64_t kBehind = 2;
 
 // R rows x H halves of sums over the groups of the tile; the tile has `rows` of them.

@@ -34,9 +34,8 @@ TG_AVX2_F16_INLINE __m256i load_inputs(const std::int8_t* x, int i) {
 
 // Sums of one group for R rows x V vectors of 8 outputs, from vector `first` on.
 template <bool kInt4, int R, int V>
-TG_AVX2_F16_INLINE void dot_group(const QuantizedTile&, const std::int8_t* x,
-                                  const std::int32_t* corrections, const std::byte* w, int first,
-                                  __m256i (&out)[R][V]) {
+TG_AVX2_F16_INLINE void dot_group(const std::int8_t* x, const std::int32_t* corrections,
+                                  const std::byte* w, int first, __m256i (&out)[R][V]) {
   const __m256i ones = _mm256_set1_epi16(1);
   TG_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -158,7 +157,7 @@ TG_AVX_VNNI inline void dot_group_vnni(const std::int8_t* x, const std::int32_t*
   }
 
 TG_QUANTIZED_TILE(tile_plain, TG_AVX2_F16,
-                  (dot_group<kInt4, R, V>(t, x, corrections, w, first, integers)))
+                  (dot_group<kInt4, R, V>(x, corrections, w, first, integers)))
 TG_QUANTIZED_TILE(tile_vnni, TG_AVX_VNNI,
                   (dot_group_vnni<kInt4, R, V>(x, corrections, w, first, integers)))
 #undef TG_QUANTIZED_TILE

@@ -3,9 +3,7 @@
 // Who owns: plain values. Thread: any.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
