@@ -2,7 +2,8 @@
 // the same seconds on the same memory, and of a prompt, in flop/s. Each round runs the ceiling and
 // every table once; the figures are medians over the rounds.
 //   attention_bench [--threads 2] [--context 16384] [--rounds 15] [--kernels NAME] [--prompt 1024]
-//                   [--clock wall|cpu] [--shape 1B|70B] [--users N]
+//                   [--clock wall|cpu] [--shape 1B|70B] [--users N] [--kv-dtype int8|bfp8]
+// With --kv-dtype every table runs on such a cache beside the one of bf16, in the same rounds.
 // On a machine that others use too, --threads 1 --clock cpu counts this program's own time.
 
 // g++ 12 takes the deliberately undefined vectors of its own header for mistakes.
@@ -32,7 +33,7 @@ namespace tg {
 namespace {
 
 constexpr std::int64_t kBlock = 64;
-// Keys and values of all layers that are walked through: more than any cache.
+// Keys and values in bf16 of all layers that are walked through: more than any cache.
 constexpr std::int64_t kMemory = std::int64_t{1} << 30;
 
 struct Shape {
@@ -49,6 +50,7 @@ struct Options {
   std::string kernels;
   std::string shape;
   std::int64_t users = 0;
+  std::vector<KvFormat> formats = {KvFormat::kCompute};
   bool cpu_clock = false;
 };
 
@@ -77,15 +79,17 @@ struct Cache {
   std::vector<std::vector<PageId>> pages;  // of each user
   std::int64_t layer_bytes = 0;
 
-  Cache(const KernelTable& kernels, const Shape& shape, std::int64_t users, std::int64_t context,
-        std::int64_t memory) {
+  Cache(const KernelTable& kernels, const Shape& shape, KvFormat format, std::int64_t users,
+        std::int64_t context, std::int64_t memory) {
     const std::int64_t blocks = context / kBlock;
     KvLayer layer;
     layer.block = kBlock;
     layer.head_dim = shape.head_dim;
-    layer.head_stride = kBlock * shape.head_dim * 2;
+    layer.format = format;
+    layer.head_stride = kBlock * kv_vector_bytes(format, layer.dtype, shape.head_dim);
     layer.page_stride = layer.head_stride * shape.kv_heads;
     layer_bytes = 2 * users * blocks * layer.page_stride;
+    const std::int64_t bf16_bytes = 2 * users * context * shape.kv_heads * shape.head_dim * 2;
     std::vector<PageId> ids(static_cast<std::size_t>(users * blocks));
     std::iota(ids.begin(), ids.end(), 0);
     std::shuffle(ids.begin(), ids.end(), std::mt19937(3));
@@ -93,7 +97,7 @@ struct Cache {
       pages.emplace_back(ids.begin() + u * blocks, ids.begin() + (u + 1) * blocks);
     }
     std::vector<float> vector(static_cast<std::size_t>(shape.head_dim));
-    for (std::int64_t i = 0; i < std::max<std::int64_t>(1, memory / layer_bytes); ++i) {
+    for (std::int64_t i = 0; i < std::max<std::int64_t>(1, memory / bf16_bytes); ++i) {
       for (std::byte** part : {&layer.keys, &layer.values}) {
         auto buffer = AlignedBuffer::allocate(static_cast<std::size_t>(layer_bytes / 2));
         TG_CHECK(buffer);
@@ -210,65 +214,96 @@ std::vector<const KernelTable*> tables(const Options& options) {
   return chosen;
 }
 
+// A table and the cache that it reads.
+struct Contender {
+  const KernelTable* kernels;
+  const Cache* cache;
+  std::vector<double> times = {};
+
+  std::string name() const {
+    const KvLayer& layer = cache->layers[0];
+    return fmt::format("{} {}", kernels->name, tg::name(layer.format, layer.dtype));
+  }
+  double bytes() const {
+    return static_cast<double>(cache->layer_bytes) * static_cast<double>(cache->layers.size());
+  }
+};
+
+std::vector<Contender> contenders(const Options& options, const std::vector<Cache>& caches) {
+  std::vector<Contender> all;
+  for (const KernelTable* table : tables(options)) {
+    for (const Cache& cache : caches) all.push_back({table, &cache});
+  }
+  return all;
+}
+
+std::vector<Cache> make_caches(const Options& options, const Shape& shape, std::int64_t users,
+                               std::int64_t context, std::int64_t memory) {
+  std::vector<Cache> caches;
+  for (const KvFormat format : options.formats) {
+    caches.emplace_back(*tables(options)[0], shape, format, users, context, memory);
+  }
+  return caches;
+}
+
 void decode(const Shape& shape, std::int64_t users, const Options& options, ThreadTeam& team) {
-  const auto kernels = tables(options);
-  Cache cache(*kernels[0], shape, users, options.context, kMemory);
+  std::vector<Cache> caches = make_caches(options, shape, users, options.context, kMemory);
+  std::vector<Contender> all = contenders(options, caches);
   Step step(shape, options, team, users, 1);
-  const double bytes =
-      static_cast<double>(cache.layer_bytes) * static_cast<double>(cache.layers.size());
   std::vector<double> ceilings;
-  std::vector<std::vector<double>> rates(kernels.size()), shares(kernels.size());
   for (int round = 0; round < options.rounds; ++round) {
-    const double ceiling = bytes / read_ceiling(cache, options, team);
-    ceilings.push_back(ceiling);
-    for (std::size_t k = 0; k < kernels.size(); ++k) {
-      const double time = seconds(options, [&] {
-        for (const KvLayer& layer : cache.layers) {
+    ceilings.push_back(all[0].bytes() / read_ceiling(caches[0], options, team));
+    for (Contender& c : all) {
+      c.times.push_back(seconds(options, [&] {
+        for (const KvLayer& layer : c.cache->layers) {
           team.for_pieces_by_member(users * shape.kv_heads, 1,
                                     [&](int member, std::int64_t i, std::int64_t) {
                                       const std::int64_t user = i / shape.kv_heads;
-                                      step.attend(*kernels[k], cache, layer, member, user,
+                                      step.attend(*c.kernels, *c.cache, layer, member, user,
                                                   i % shape.kv_heads, user, options.context - 1);
                                     });
         }
-      });
-      rates[k].push_back(bytes / time);
-      shares[k].push_back(bytes / time / ceiling);
+      }));
     }
   }
   fmt::print("decode, {} shape, {} users at {}: reading {:.1f} GB/s\n", shape.name, users,
              options.context, median(ceilings) / 1e9);
-  for (std::size_t k = 0; k < kernels.size(); ++k) {
-    fmt::print("  {:12} {:6.1f} GB/s {:6.1f} %\n", kernels[k]->name, median(rates[k]) / 1e9,
-               100.0 * median(shares[k]));
+  for (const Contender& c : all) {
+    std::vector<double> shares;
+    for (std::size_t i = 0; i < ceilings.size(); ++i) {
+      shares.push_back(c.bytes() / c.times[i] / ceilings[i]);
+    }
+    const double time = median(c.times);
+    fmt::print("  {:16} {:6.1f} GB/s {:6.1f} % {:8.3f} ms a layer\n", c.name(),
+               c.bytes() / time / 1e9, 100.0 * median(shares),
+               1e3 * time / static_cast<double>(c.cache->layers.size()));
   }
 }
 
 // One layer of a prompt from position 0, in tasks of 32 rows.
 void prompt(const Shape& shape, const Options& options, ThreadTeam& team) {
   constexpr std::int64_t kRows = 32;
-  const auto kernels = tables(options);
   const std::int64_t rows = options.prompt / kBlock * kBlock;
-  Cache cache(*kernels[0], shape, 1, rows, 0);
+  const std::vector<Cache> caches = make_caches(options, shape, 1, rows, 0);
+  std::vector<Contender> all = contenders(options, caches);
   Step step(shape, options, team, rows, kRows);
   const std::int64_t tasks = rows / kRows * shape.kv_heads;
   const double flop = 2.0 * static_cast<double>(rows * (rows + 1) * shape.heads * shape.head_dim);
-  std::vector<std::vector<double>> times(kernels.size());
   for (int round = 0; round < options.rounds; ++round) {
-    for (std::size_t k = 0; k < kernels.size(); ++k) {
-      times[k].push_back(seconds(options, [&] {
+    for (Contender& c : all) {
+      c.times.push_back(seconds(options, [&] {
         team.for_pieces_by_member(tasks, 1, [&](int member, std::int64_t i, std::int64_t) {
           const std::int64_t row = (tasks - 1 - i) / shape.kv_heads * kRows;
-          step.attend(*kernels[k], cache, cache.layers[0], member, 0, i % shape.kv_heads, row, row);
+          step.attend(*c.kernels, *c.cache, c.cache->layers[0], member, 0, i % shape.kv_heads, row,
+                      row);
         });
       }));
     }
   }
   fmt::print("prompt, {} shape, {} tokens, one layer\n", shape.name, rows);
-  for (std::size_t k = 0; k < kernels.size(); ++k) {
-    const double time = median(times[k]);
-    fmt::print("  {:12} {:8.2f} ms {:8.1f} GFLOP/s\n", kernels[k]->name, 1e3 * time,
-               flop / time / 1e9);
+  for (const Contender& c : all) {
+    const double time = median(c.times);
+    fmt::print("  {:16} {:8.2f} ms {:8.1f} GFLOP/s\n", c.name(), 1e3 * time, flop / time / 1e9);
   }
 }
 
@@ -284,6 +319,10 @@ Options read_options(int argc, char** argv) {
     if (name == "--kernels") options.kernels = value;
     if (name == "--shape") options.shape = value;
     if (name == "--users") options.users = std::atoll(value);
+    if (name == "--kv-dtype") {
+      options.formats.push_back(std::string_view(value) == "int8" ? KvFormat::kInt8
+                                                                  : KvFormat::kBfp8);
+    }
     if (name == "--clock") options.cpu_clock = std::string_view(value) == "cpu";
   }
   return options;

@@ -29,6 +29,7 @@ struct RunSummary {
   std::string model;
   std::string kernels;
   std::string compute_dtype;
+  std::string kv_dtype;
   std::string weights;  // number formats: "int8", "int4 + int8", ...
   int threads = 0;
   std::string mesh = "1x1";

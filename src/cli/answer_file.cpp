@@ -64,6 +64,7 @@ Json settings_json(const RunSummary& s) {
           {"model", s.model},
           {"kernels", s.kernels},
           {"compute_dtype", s.compute_dtype},
+          {"kv_dtype", s.kv_dtype},
           {"weights", s.weights},
           {"threads", s.threads},
           {"mesh", s.mesh},

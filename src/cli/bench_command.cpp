@@ -140,6 +140,7 @@ Result<int> run(const BenchOptions& o) {
   print_json({{"model", model.path},
               {"kernels", settings.kernels->name},
               {"compute_dtype", o.model.compute_dtype},
+              {"kv_dtype", name(settings.kv_format, settings.dtype)},
               {"threads", settings.threads},
               {"load_s", loaded->load_s()},
               {"page_block_size", plan.capacity.block},

@@ -123,16 +123,16 @@ Result<int> run(const InspectOptions& o) {
   print_model(model);
   const MeshShape& mesh = settings.mesh.shape;
   TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, mesh));
-  const MemoryNeed need = memory_need(config, shards, {0, mesh.rows, 0, mesh.cols},
-                                      weight_formats(*model.source, settings.weights),
-                                      settings.dtype, plan.capacity, settings.threads);
+  const MemoryNeed need = memory_need(
+      config, shards, {0, mesh.rows, 0, mesh.cols}, weight_formats(*model.source, settings.weights),
+      settings.dtype, settings.kv_format, plan.capacity, settings.threads);
   const std::int64_t per_user = pages_for(plan.max_seq_len, plan.capacity.block);
   print_out("\nfor {} users of {} tokens in {}:\n", o.users, plan.max_seq_len,
             o.model.compute_dtype);
   print_out("weights           {} in {}\n", bytes_text(need.weights), need.weights_in);
-  print_out("KV cache          {} = {} pages x {} positions x {} bytes{}\n",
-            bytes_text(need.kv_cache), plan.capacity.blocks, plan.capacity.block,
-            kv_bytes_per_position(config, settings.dtype),
+  print_out("KV cache          {} in {} = {} pages x {} positions x {} bytes{}\n",
+            bytes_text(need.kv_cache), name(settings.kv_format, settings.dtype),
+            plan.capacity.blocks, plan.capacity.block, need.kv_position,
             mesh.cols == 1 ? "" : fmt::format(" on each of {} columns", mesh.cols));
   print_out("pages             {} per user of that length, {} for all, {} in the pool\n", per_user,
             per_user * o.users, plan.capacity.blocks);

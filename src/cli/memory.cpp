@@ -59,14 +59,15 @@ std::optional<std::int64_t> cgroup_rest() {
 }  // namespace
 
 MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const DeviceBlock& block,
-                       const WeightFormats& formats, ComputeDType dtype, const KvCapacity& capacity,
-                       int threads) {
+                       const WeightFormats& formats, ComputeDType dtype, KvFormat kv_format,
+                       const KvCapacity& capacity, int threads) {
   MemoryNeed need;
   need.weights = packed_weight_bytes(config, plan, block, formats);
   need.weights_in = formats.text();
   // A column's pages hold the heads of the rows that are here.
-  need.kv_cache = kv_bytes_per_position(config, dtype) * capacity.block * capacity.blocks *
-                  block.cols() * block.rows() / plan.mesh().rows;
+  need.kv_position = kv_bytes_per_position(config, dtype, kv_format);
+  need.kv_cache = need.kv_position * capacity.block * capacity.blocks * block.cols() *
+                  block.rows() / plan.mesh().rows;
   need.activations = LlamaForward::activation_bytes(
       config, plan, block, {nullptr, dtype, capacity.max_rows, formats.has_integers()}, threads);
   return need;
@@ -85,9 +86,8 @@ std::int64_t private_memory() {
          (field_of(kStatus, "RssAnon:").value_or(0) + field_of(kStatus, "VmSwap:").value_or(0));
 }
 
-Status check_memory(const MemoryNeed& need, const ModelConfig& config, ComputeDType dtype,
-                    const KvCapacity& capacity, std::int64_t domains, int ranks_here,
-                    std::int64_t available) {
+Status check_memory(const MemoryNeed& need, const KvCapacity& capacity, std::int64_t domains,
+                    int ranks_here, std::int64_t available) {
   const std::int64_t total = need.total() * ranks_here;
   if (available == 0 || total <= available) return {};
   const std::string each = ranks_here == 1 ? ""
@@ -97,9 +97,10 @@ Status check_memory(const MemoryNeed& need, const ModelConfig& config, ComputeDT
       ErrorCode::kOutOfCapacity,
       "the run needs {}{}: weights {} (in {}) + KV cache {} ({} pages x {} positions "
       "x {} bytes{}) + activations {}; available are {}. Fewer users, a smaller --max-seq-len or "
-      "fewer pages (--page-params) need less, and so do --weights-dtype int8 and int4",
+      "fewer pages (--page-params) need less, and so do --weights-dtype int8 and int4 and "
+      "--kv-dtype int8",
       bytes_text(total), each, bytes_text(need.weights), need.weights_in, bytes_text(need.kv_cache),
-      capacity.blocks, capacity.block, kv_bytes_per_position(config, dtype),
+      capacity.blocks, capacity.block, need.kv_position,
       domains == 1 ? "" : fmt::format(" on each of {} columns", domains),
       bytes_text(need.activations), bytes_text(available));
 }

@@ -28,6 +28,10 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
                  "what activations, KV cache and products are held in; sums are f32 in both")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
+  app.add_option("--kv-dtype", options.kv_dtype,
+                 "what keys and values are kept in; int8 and bfp8 take 8.5 bits a value; default: "
+                 "the compute dtype")
+      ->check(CLI::IsMember({"bf16", "int8", "bfp8"}));
   app.add_option("--weights-dtype", options.weights_dtype,
                  "what weights are held in; stored (default): int8 and int4 of a GGUF of Q8_0 and "
                  "Q4_0 as they are, else bf16. Integers multiply inputs rounded to 8 bits")
@@ -95,6 +99,16 @@ Status choose_weights(const ModelOptions& options, RunSettings& settings) {
       dtype.empty() ? "--optimizations" : "--weights-dtype", dtype.empty() ? optimizations : dtype);
 }
 
+// A cache of codes stands for values of bf16.
+Status choose_kv_format(const ModelOptions& options, RunSettings& settings) {
+  if (options.kv_dtype == "int8") settings.kv_format = KvFormat::kInt8;
+  if (options.kv_dtype == "bfp8") settings.kv_format = KvFormat::kBfp8;
+  if (settings.dtype == ComputeDType::kBf16 || options.kv_dtype.empty()) return {};
+  return error(ErrorCode::kBadArgument,
+               "--compute-dtype f32 with --kv-dtype {}: f32 computing keeps keys and values in f32",
+               options.kv_dtype);
+}
+
 }  // namespace
 
 Result<RunSettings> run_settings(const ModelOptions& options) {
@@ -104,6 +118,7 @@ Result<RunSettings> run_settings(const ModelOptions& options) {
   settings.kernels = *kernels;
   settings.dtype = options.compute_dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBf16;
   TG_RETURN_IF_ERROR(choose_weights(options, settings));
+  TG_RETURN_IF_ERROR(choose_kv_format(options, settings));
   TG_ASSIGN(settings.mesh,
             mesh_settings(options.mesh, [](const char* n) { return std::getenv(n); }));
   const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });

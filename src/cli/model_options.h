@@ -23,6 +23,7 @@ struct ModelOptions {
   std::string model;  // empty: $LLAMA_DIR, then $HF_MODEL
   std::string kernels = "auto";
   std::string compute_dtype = "bf16";
+  std::string kv_dtype;        // "bf16", "int8", "bfp8"; empty: the compute dtype
   std::string weights_dtype;   // "stored", "bf16", "int8", "int4"; empty: by optimizations
   std::string optimizations;   // "performance", "accuracy"; empty: as stored
   std::optional<int> threads;  // none: one per CPU that this process may use
@@ -42,6 +43,7 @@ Result<std::string> model_path(const ModelOptions& options);
 struct RunSettings {
   const KernelTable* kernels = nullptr;
   ComputeDType dtype = ComputeDType::kBf16;
+  KvFormat kv_format = KvFormat::kCompute;
   WeightsWish weights = WeightsWish::kStored;
   bool int8_if_needed = false;  // where memory does not allow bf16
   int threads = 1;

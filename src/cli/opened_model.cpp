@@ -228,6 +228,7 @@ RunSummary summarize(const std::string& command, const OpenedModel& model,
   s.model = model.path;
   s.kernels = settings.kernels->name;
   s.compute_dtype = options.compute_dtype;
+  s.kv_dtype = name(settings.kv_format, settings.dtype);
   s.weights = loaded.runner().weight_formats().text();
   s.threads = settings.threads;
   s.mesh = text(settings.mesh.shape);
@@ -255,8 +256,8 @@ Status check_memory_of_both(const OpenedModel& model, const OpenedModel& draft,
                                    const KvCapacity& capacity) -> Result<std::int64_t> {
     TG_ASSIGN(const ShardPlan shards, ShardPlan::make(m.source->config(), shape));
     return memory_need(m.source->config(), shards, {0, shape.rows, 0, shape.cols},
-                       weight_formats(*m.source, settings.weights), settings.dtype, capacity,
-                       settings.threads)
+                       weight_formats(*m.source, settings.weights), settings.dtype,
+                       settings.kv_format, capacity, settings.threads)
         .total();
   };
   TG_ASSIGN(const std::int64_t ours, need_of(model, settings.mesh.shape, plan.capacity));
@@ -300,10 +301,11 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   const DeviceBlock block =
       grid.block(settings.transport == nullptr ? 0 : settings.transport->rank());
   const auto check = [&](WeightsWish wish) {
-    const MemoryNeed need = memory_need(config, shards, block, weight_formats(*model.source, wish),
-                                        settings.dtype, plan.capacity, settings.threads);
-    return check_memory(need, config, settings.dtype, plan.capacity, settings.mesh.shape.cols,
-                        settings.local_ranks, available_memory());
+    const MemoryNeed need =
+        memory_need(config, shards, block, weight_formats(*model.source, wish), settings.dtype,
+                    settings.kv_format, plan.capacity, settings.threads);
+    return check_memory(need, plan.capacity, settings.mesh.shape.cols, settings.local_ranks,
+                        available_memory());
   };
   WeightsWish weights_wish = settings.weights;
   if (const Status fits = check(weights_wish); !fits) {
@@ -328,6 +330,7 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   RunnerOptions options;
   options.kernels = settings.kernels;
   options.dtype = settings.dtype;
+  options.kv_format = settings.kv_format;
   options.capacity = plan.capacity;
   options.max_context = plan.max_seq_len;
   options.collectives = settings.mesh.collectives;
@@ -348,6 +351,7 @@ Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& sett
   RunnerOptions options;
   options.kernels = settings.kernels;
   options.dtype = settings.dtype;
+  options.kv_format = settings.kv_format;
   options.capacity = draft_capacity(settings, plan);
   options.max_context = std::min(plan.max_seq_len, config.max_context);
   TG_ASSIGN(draft_runner_, LlamaRunner::create(std::move(weights), team_, options));

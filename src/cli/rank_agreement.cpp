@@ -48,8 +48,9 @@ Result<std::string> settings_text(const RunSettings& settings, const ContextPlan
     }
   }
   text +=
-      fmt::format("ccl-dtype {}\ncompute-dtype {}\nweights {}\nkernels {}\n",
+      fmt::format("ccl-dtype {}\ncompute-dtype {}\nkv-dtype {}\nweights {}\nkernels {}\n",
                   name(collectives.payload), settings.dtype == ComputeDType::kBf16 ? "bf16" : "f32",
+                  name(settings.kv_format, settings.dtype),
                   weight_formats(source, settings.weights).text(), settings.kernels->name);
   text += fmt::format("pages {} of {}\nrows of a step {}\nmax-seq-len {}\n", plan.capacity.blocks,
                       plan.capacity.block, plan.capacity.max_rows, plan.max_seq_len);

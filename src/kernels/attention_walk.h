@@ -16,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/kernel_table.h"
 #include "kernels/tables.h"
@@ -41,12 +42,14 @@ inline SpanState state_at(float* base, std::int64_t padded_head) {
 
 // A slot is all that belongs to one query, that is to one (row, query head):
 //   query [padded_head_dim] | state of the span | scores [kAttentionStep]
-// Behind all slots lie the states of their earlier spans together.
+// Behind all slots lie the states of their earlier spans together, and behind these the room for a
+// step's keys or values that are codes in the cache.
 class SlotArray {
  public:
   SlotArray(float* base, std::int64_t head_dim, std::int64_t slots)
       : base_(base),
         merged_(base + slots * attention_slot_floats(head_dim)),
+        expanded_(merged_ + slots * attention_partial_floats(head_dim)),
         head_(padded_head_dim(head_dim)),
         stride_(attention_slot_floats(head_dim)) {}
 
@@ -56,10 +59,16 @@ class SlotArray {
   float* scores(std::int64_t slot) const { return query(slot) + 2 * head_ + 32; }
   float* merged(std::int64_t slot) const { return merged_ + slot * (head_ + 32); }
   std::int64_t padded_head() const { return head_; }
+  // attention_expanded_floats() are there, some of which alignment takes.
+  Bf16* expanded() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(expanded_);
+    return reinterpret_cast<Bf16*>(expanded_ + (64 - address % 64) % 64 / sizeof(float));
+  }
 
  private:
   float* base_;
   float* merged_;
+  float* expanded_;
   std::int64_t head_;
   std::int64_t stride_;
 };
@@ -155,6 +164,9 @@ void add_values_by_rows(Isa& isa, const SlotArray& slots, std::int64_t slot, con
 //       output += sum of weight * value over the positions that each row sees, in order
 //   merge(state, padded_head, into)            adds a span's state to that of the earlier spans
 //   finish(state, head_dim, out)               divides and rounds
+// and for an element of bf16, of the kKeyGroup positions that begin at `group`
+//   expand_keys(kv, group, to), expand_values(kv, group, to)
+//       codes to the layout of bf16, in ascending order (up to a vector behind may be written)
 template <typename Isa>
 class AttentionWalk {
  public:
@@ -243,10 +255,10 @@ class AttentionWalk {
       std::fill_n(state.denominator, 16, 0.0F);
       *state.maximum = -std::numeric_limits<float>::infinity();
     }
-    constexpr std::int64_t kElement = sizeof(typename Isa::Element);
-    const std::int64_t group_bytes = kKeyGroup * args_.kv.head_dim * kElement;
+    const KvLayer& kv = args_.kv;
+    const std::int64_t group_bytes = kKeyGroup * kv_vector_bytes(kv.format, kv.dtype, kv.head_dim);
     StepMemory memory;
-    memory.head_dim = args_.kv.head_dim;
+    memory.head_dim = kv.head_dim;
     memory.next_count = find_groups(span_start, end, memory.next);
     const std::int64_t stop = std::min(span_start + kAttentionSpan, end);
     for (std::int64_t start = span_start; start < stop; start += kAttentionStep) {
@@ -258,6 +270,7 @@ class AttentionWalk {
       const StepRows seen{rows - active, group, first + active + 1 - start};
       const std::int64_t slot = active * group;
       memory.ahead = NextStep(memory.next, memory.next_count, group_bytes);
+      expand_keys(memory);
       isa_.scores(slots_, slot, seen.slots(), memory);
       // What scores() has not asked for: half of it here, half of it during add_values().
       const std::int64_t per_slot = (memory.ahead.left() / 2 + seen.slots() - 1) / seen.slots();
@@ -266,7 +279,33 @@ class AttentionWalk {
         isa_.softmax_step(slots_.scores(slot + s), seen.valid(s / group), args_.scale,
                           slots_.span(slot + s), slots_.padded_head());
       }
+      expand_values(memory);
       isa_.add_values(slots_, slot, seen, memory);
+    }
+  }
+
+  // Codes become bf16 once per step, for all rows and query heads that share it. Keys and values
+  // take the same room, one after the other: together they would not stay in the first cache.
+  void expand_keys(StepMemory& memory) {
+    if constexpr (std::is_same_v<typename Isa::Element, Bf16>) {
+      if (args_.kv.format == KvFormat::kCompute) return;
+      Bf16* to = slots_.expanded();
+      for (std::int64_t g = 0; g < memory.group_count; ++g, to += kKeyGroup * memory.head_dim) {
+        KeyGroup& group = memory.groups[static_cast<std::size_t>(g)];
+        isa_.expand_keys(args_.kv, group.keys, to);
+        group.keys = reinterpret_cast<const std::byte*>(to);
+      }
+    }
+  }
+  void expand_values(StepMemory& memory) {
+    if constexpr (std::is_same_v<typename Isa::Element, Bf16>) {
+      if (args_.kv.format == KvFormat::kCompute) return;
+      Bf16* to = slots_.expanded();
+      for (std::int64_t g = 0; g < memory.group_count; ++g, to += kKeyGroup * memory.head_dim) {
+        KeyGroup& group = memory.groups[static_cast<std::size_t>(g)];
+        isa_.expand_values(args_.kv, group.values, to);
+        group.values = reinterpret_cast<const std::byte*>(to);
+      }
     }
   }
 

@@ -2,6 +2,7 @@
 #include "kernels/avx2.h"
 
 #include "kernels/attention_walk.h"
+#include "kernels/avx2_kv_codes.h"
 #include "kernels/matmul_walk.h"
 
 namespace tg {
@@ -240,6 +241,13 @@ struct Attention {
       if (sizeof(T) == 2) v = widen_even(_mm256_cvtepu16_epi32(avx2::narrow(v)));
       _mm256_storeu_ps(query + d, v);
     }
+  }
+
+  static void expand_keys(const KvLayer& kv, const std::byte* group, Bf16* to) {
+    avx2::expand_keys(kv, group, to);
+  }
+  static void expand_values(const KvLayer& kv, const std::byte* group, Bf16* to) {
+    avx2::expand_values(kv, group, to);
   }
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,

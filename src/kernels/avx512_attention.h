@@ -5,6 +5,7 @@
 
 #include "kernels/attention_walk.h"
 #include "kernels/avx512.h"
+#include "kernels/avx512_kv_codes.h"
 
 namespace tg::avx512 {
 
@@ -203,6 +204,13 @@ struct Attention {
       if (sizeof(T) == 2) v = widen_even(_mm512_cvtepu16_epi32(narrow(v)));
       _mm512_storeu_ps(query + d, v);
     }
+  }
+
+  static void expand_keys(const KvLayer& kv, const std::byte* group, Bf16* to) {
+    avx512::expand_keys(kv, group, to);
+  }
+  static void expand_values(const KvLayer& kv, const std::byte* group, Bf16* to) {
+    avx512::expand_values(kv, group, to);
   }
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,

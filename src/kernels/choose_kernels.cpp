@@ -58,7 +58,8 @@ Result<const KernelTable*> choose_kernels(std::string_view name) {
 std::int64_t attention_scratch_floats(std::int64_t rows, std::int64_t group,
                                       std::int64_t head_dim) {
   const std::int64_t slots = std::min(rows, attention_tile_rows(group, kAttentionSlots)) * group;
-  return slots * (attention_slot_floats(head_dim) + attention_partial_floats(head_dim));
+  return slots * (attention_slot_floats(head_dim) + attention_partial_floats(head_dim)) +
+         attention_expanded_floats(head_dim);
 }
 
 // Output, 16 partial sums of the denominator, the maximum (16 to keep alignment).

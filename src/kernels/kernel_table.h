@@ -12,6 +12,7 @@
 
 #include "base/bf16.h"
 #include "base/result.h"
+#include "kernels/kv_format.h"
 #include "kernels/packed_matrix.h"
 #include "tensor/dtype.h"
 
@@ -35,6 +36,9 @@ inline constexpr std::int64_t kMaxHeadDim = 256;  // attention and rope take eve
 //          [block / 16][head_dim][16 positions]                       f32
 //   values [block / 2][head_dim][2 positions]                         bf16
 //          [block][head_dim]                                          f32
+// As codes (kv_format.h), with the scales of each group of positions behind its codes:
+//   keys   [block / 16] of { [head_dim][16 positions], [kv_scales()][16 positions] }
+//   values [block / 16] of { [16 positions][head_dim], [kv_scales()][16 positions] }
 struct KvLayer {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
@@ -43,6 +47,7 @@ struct KvLayer {
   std::int64_t block = 0;     // positions per page, a multiple of kKeyGroup
   std::int64_t head_dim = 0;  // even
   ComputeDType dtype = ComputeDType::kBf16;
+  KvFormat format = KvFormat::kCompute;  // anything else: with bf16 only
 };
 
 // Inputs of a product with integer weights: each row as int8 in groups of kGroup with an f32 scale,

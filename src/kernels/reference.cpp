@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/kv_codes.h"
 #include "kernels/tables.h"
 
 namespace tg {
@@ -174,6 +175,27 @@ float element(ComputeDType dtype, const std::byte* p, std::int64_t i) {
   return reinterpret_cast<const float*>(p)[i];
 }
 
+// Of a position of a group of keys or values.
+float key_at(const KvLayer& kv, const std::byte* group, std::int64_t lane, std::int64_t d) {
+  if (kv.format != KvFormat::kCompute) {
+    const auto code = static_cast<std::int8_t>(group[key_code_at(lane, d)]);
+    return to_float(kv_decoded(code, kv_scale_at(kv, group, lane, d)));
+  }
+  const bool bf16 = kv.dtype == ComputeDType::kBf16;
+  return element(kv.dtype, group,
+                 bf16 ? (d / 2 * kKeyGroup + lane) * 2 + d % 2 : d * kKeyGroup + lane);
+}
+
+float value_at(const KvLayer& kv, const std::byte* group, std::int64_t lane, std::int64_t d) {
+  if (kv.format != KvFormat::kCompute) {
+    const auto code = static_cast<std::int8_t>(group[value_code_at(kv, lane, d)]);
+    return to_float(kv_decoded(code, kv_scale_at(kv, group, lane, d)));
+  }
+  const bool bf16 = kv.dtype == ComputeDType::kBf16;
+  return element(kv.dtype, group,
+                 bf16 ? (lane / 2 * kv.head_dim + d) * 2 + lane % 2 : lane * kv.head_dim + d);
+}
+
 // Softmax over positions 0 .. last of q . k / sqrt(d), then the mean of the values with it. Two
 // passes over the keys (maximum, then weights), so that nothing is rescaled and no scratch is
 // needed.
@@ -187,9 +209,8 @@ void attention_row(const AttentionArgs& args, const float* q, std::int64_t last,
     const std::int64_t lane = position % kKeyGroup;
     double sum = 0.0;
     for (std::int64_t d = 0; d < kv.head_dim; ++d) {
-      const std::int64_t at = bf16 ? (d / 2 * kKeyGroup + lane) * 2 + d % 2 : d * kKeyGroup + lane;
       const float query = bf16 ? to_float(to_bf16(q[d])) : q[d];
-      sum += static_cast<double>(query) * element(kv.dtype, group.keys, at);
+      sum += static_cast<double>(query) * key_at(kv, group.keys, lane, d);
     }
     return sum * static_cast<double>(args.scale);
   };
@@ -204,10 +225,8 @@ void attention_row(const AttentionArgs& args, const float* q, std::int64_t last,
     total += weight;
     const std::int64_t lane = p % kKeyGroup;
     for (std::int64_t d = 0; d < kv.head_dim; ++d) {
-      const std::int64_t at =
-          bf16 ? (lane / 2 * kv.head_dim + d) * 2 + lane % 2 : lane * kv.head_dim + d;
       sums[static_cast<std::size_t>(d)] +=
-          weight * static_cast<double>(element(kv.dtype, group.values, at));
+          weight * static_cast<double>(value_at(kv, group.values, lane, d));
     }
   }
   for (std::int64_t d = 0; d < kv.head_dim; ++d) {
@@ -247,6 +266,10 @@ double softmax_numerators(float* x, std::int64_t n, float* max_out) {
 
 void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
                        std::int64_t offset_in_page, const float* key, const float* value) {
+  if (kv.format != KvFormat::kCompute) {
+    store_kv_codes(kv, page, head, offset_in_page, key, value);
+    return;
+  }
   const std::int64_t d = kv.head_dim;
   const std::int64_t start = page * kv.page_stride + head * kv.head_stride;
   const std::int64_t group = offset_in_page / kKeyGroup;

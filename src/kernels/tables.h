@@ -56,10 +56,9 @@ struct KeyGroup {
 
 inline KeyGroup find_key_group(const KvLayer& kv, std::int64_t kv_head, const PageId* pages,
                                std::int64_t position) {
-  const std::int64_t element = kv.dtype == ComputeDType::kBf16 ? 2 : 4;
-  // Both layouts hold kKeyGroup * head_dim elements per group.
-  const std::int64_t start = pages[position / kv.block] * kv.page_stride +
-                             kv_head * kv.head_stride + position % kv.block * kv.head_dim * element;
+  const std::int64_t start =
+      pages[position / kv.block] * kv.page_stride + kv_head * kv.head_stride +
+      position % kv.block * kv_vector_bytes(kv.format, kv.dtype, kv.head_dim);
   return {kv.keys + start, kv.values + start};
 }
 
@@ -78,6 +77,12 @@ inline std::int64_t padded_head_dim(std::int64_t head_dim) { return (head_dim + 
 // of the softmax denominator, the maximum (16 to keep alignment) and kAttentionStep scores.
 inline std::int64_t attention_slot_floats(std::int64_t head_dim) {
   return 2 * padded_head_dim(head_dim) + 16 + 16 + kAttentionStep;
+}
+
+// Room for the keys, and then the values, of a step as bf16 where the cache has codes: two to a
+// float, a vector that the last store may write too much, and what alignment takes.
+inline std::int64_t attention_expanded_floats(std::int64_t head_dim) {
+  return kAttentionStep * head_dim / 2 + 16 + 16;
 }
 
 }  // namespace tg

@@ -1,51 +1,25 @@
 #include "mesh/payload.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/bf16.h"
+#include "tensor/block_float.h"
 
 namespace tg {
 namespace {
 
-constexpr std::int64_t kBlock = 16;  // values that share an exponent
-constexpr std::uint32_t kMagnitudeBits = 7;
-constexpr std::uint32_t kMagnitudeMax = (1U << kMagnitudeBits) - 1;
+constexpr std::int64_t kBlock = kBlockFloatValues;
 
-std::uint32_t exponent_of(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23) & 0xffU; }
-
-std::uint32_t shared_exponent(std::span<const float> block) {
-  std::uint32_t largest = 0;
-  for (const float x : block) largest = std::max(largest, exponent_of(x));
-  return largest;
-}
-
-// Sign and magnitude of a value under a shared exponent. Bits that fall out when the significand is
-// aligned are lost before rounding; a magnitude that would round up to 2^7 stays at 127.
+// A byte has the sign in its top bit and the magnitude below.
 std::uint8_t to_bfp8(float x, std::uint32_t shared) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  const std::uint32_t exponent = exponent_of(x);
-  if (exponent == 0) return 0;  // subnormals count as zero
-  const std::uint32_t shift = shared - exponent;
-  if (shift > 24) return 0;
-  constexpr std::uint32_t kDropped = 24 - kMagnitudeBits;
-  const std::uint32_t significand = ((bits & 0x7fffffU) | 0x800000U) >> shift;
-  const std::uint32_t rest = significand & ((1U << kDropped) - 1);
-  std::uint32_t magnitude = significand >> kDropped;
-  constexpr std::uint32_t kHalf = 1U << (kDropped - 1);
-  if (rest > kHalf || (rest == kHalf && (magnitude & 1U) != 0)) ++magnitude;
-  magnitude = std::min(magnitude, kMagnitudeMax);
-  if (magnitude == 0) return 0;
-  return static_cast<std::uint8_t>((bits >> 31 << kMagnitudeBits) | magnitude);
+  const std::int32_t code = block_float_code(x, shared);
+  return static_cast<std::uint8_t>(code < 0 ? (1 << kBlockFloatBits) - code : code);
 }
 
 float from_bfp8(std::uint8_t value, std::uint32_t shared) {
-  // magnitude * 2^(shared - 127 - 6); the power is built in double, which holds all of them.
-  const std::uint64_t exponent = std::uint64_t{shared} + 1023 - 127 - 6;
-  const auto power = std::bit_cast<double>(exponent << 52);
-  const auto magnitude = static_cast<float>((value & kMagnitudeMax) * power);
-  return (value >> kMagnitudeBits) != 0 ? -magnitude : magnitude;
+  const float magnitude = static_cast<float>(value & kBlockFloatMost) * block_float_scale(shared);
+  return (value >> kBlockFloatBits) != 0 ? -magnitude : magnitude;
 }
 
 // f(first value, count, its exponent's place in the encoded row) for each block of a row.

@@ -16,14 +16,16 @@
 namespace tg {
 
 // Bytes that one position takes in all layers, with all kv heads.
-std::int64_t kv_bytes_per_position(const ModelConfig& config, ComputeDType dtype);
+std::int64_t kv_bytes_per_position(const ModelConfig& config, ComputeDType dtype,
+                                   KvFormat format = KvFormat::kCompute);
 
 class KvCache {
  public:
   // Memory for `blocks` pages with `kv_heads` heads; it is taken from the system only when a page
-  // is first written. kBadArgument: a block size that is no multiple of kKeyGroup, or no pages.
+  // is first written. A page holds everything of its positions, scales of codes too. kBadArgument:
+  // a block size that is no multiple of kKeyGroup, no pages, or codes with f32 computing.
   static Result<KvCache> allocate(const ModelConfig& config, std::int64_t kv_heads,
-                                  ComputeDType dtype, const KvCapacity& capacity);
+                                  ComputeDType dtype, KvFormat format, const KvCapacity& capacity);
 
   // Takes all of the memory from the system now, as zeros: unwritten pages are cheaper to read than
   // those of a real context, which a benchmark would mistake for speed.

@@ -34,8 +34,8 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
   runner->mesh_ = std::make_unique<Mesh>(std::move(mesh));
   const DeviceBlock& block = runner->mesh_->block();
   for (std::int64_t col = 0; col < block.cols(); ++col) {
-    TG_ASSIGN(KvCache kv,
-              KvCache::allocate(config, block.rows() * plan.kv_heads(), options.dtype, capacity));
+    TG_ASSIGN(KvCache kv, KvCache::allocate(config, block.rows() * plan.kv_heads(), options.dtype,
+                                            options.kv_format, capacity));
     runner->kv_.push_back(std::move(kv));
   }
   TG_ASSIGN(LlamaForward forward,

@@ -22,6 +22,7 @@ struct RunnerOptions {
   std::int64_t max_context = 0;  // positions of a sequence; 0: as many as the model has
   CollectivePlan collectives = {};
   Transport* transport = nullptr;  // nullptr: all devices are in this process
+  KvFormat kv_format = KvFormat::kCompute;
 };
 
 class LlamaRunner : public ModelRunner {

@@ -77,6 +77,12 @@ TEST(Program, WrongCommandLinesAreRefused) {
   expect_refusal(folder.run("generate --prompt x --threads 0 " + tiny),
                  {"--threads", "'0'", "1..4096"});
   expect_refusal(folder.run("generate --prompt x --compute-dtype f16 " + tiny), {"f16"});
+  for (const char* command : {"generate --prompt x", "text-demo --prompt-ids 1", "inspect"}) {
+    expect_refusal(folder.run(std::string(command) + " --kv-dtype int4 " + tiny),
+                   {"--kv-dtype", "int4", "bf16", "int8", "bfp8"});
+  }
+  expect_refusal(folder.run("generate --prompt x --compute-dtype f32 --kv-dtype int8 " + tiny),
+                 {"--compute-dtype f32 with --kv-dtype int8", "in f32"});
   expect_refusal(folder.run("generate --prompt x --temperature -1 " + tiny), {"temperature"});
   expect_refusal(folder.run("generate --prompt x --output none/out.json " + tiny),
                  {"none/out.json", "No such file"});
@@ -159,6 +165,36 @@ TEST(Program, C15MoreUsersThanPagesAreServedFromOnePool) {
   expect_refusal(folder.run(start + "--mesh 8x4 --batch-size 4 --max-seq-len 2048 --page-params "
                                     "'{\"page_block_size\": 32, \"page_max_num_blocks\": 16}'"),
                  {"2048", "16 pages x 32 positions = 512 tokens"});
+}
+
+// Codes of keys and values: the text of a user is the same in any company, and the memory is
+// counted.
+TEST(Program, KvDtype) {
+  const ProgramFolder folder("kv_dtype");
+  const std::string tiny = " --model '" + golden("tiny/hf") + "' ";
+  for (const std::string dtype : {"int8", "bfp8"}) {
+    const std::string numbers = " --kv-dtype " + dtype + tiny;
+    const std::string prompt =
+        " --prompt-ids 5,900,77,12,3,4,5,6,7 --max-generated-tokens 24 --stop-at-eos 0 --output ";
+    ASSERT_EQ(folder.run("generate" + prompt + "one.json" + numbers).status, 0);
+    ASSERT_EQ(folder.run("text-demo --batch-size 3" + prompt + "three.json" + numbers).status, 0);
+    const auto one = folder.json("one.json");
+    const auto three = folder.json("three.json");
+    EXPECT_EQ(one["settings"]["kv_dtype"], dtype);
+    for (std::size_t user = 0; user < 3; ++user) {
+      EXPECT_EQ(three["users"][user]["output_ids"], one["users"][0]["output_ids"]) << dtype;
+    }
+    // 4 layers with keys and values of 8 heads of 16 dimensions; scales are 2 bytes, or 1.
+    const int vector = dtype == "int8" ? 16 + 2 : 16 + 1;
+    const Outcome shown = folder.run("inspect --users 2 --max-seq-len 640" + numbers);
+    const std::string expected = " in " + dtype + " = 20 pages x 64 positions x " +
+                                 std::to_string(4 * 2 * 8 * vector) + " bytes";
+    EXPECT_TRUE(contains(shown.out, expected)) << shown.out << " lacks" << expected;
+  }
+  ASSERT_EQ(
+      folder.run("generate --prompt-ids 5 --max-generated-tokens 2 --output a.json" + tiny).status,
+      0);
+  EXPECT_EQ(folder.json("a.json")["settings"]["kv_dtype"], "bf16");
 }
 
 TEST(Program, EnvironmentNamesTheModel) {

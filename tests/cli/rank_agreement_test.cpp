@@ -48,6 +48,9 @@ TEST(RankAgreement, EverySettingCounts) {
   s = settings();
   s.dtype = ComputeDType::kF32;
   expect_difference(text_of(s), {"compute-dtype f32", "compute-dtype bf16"});
+  s = settings();
+  s.kv_format = KvFormat::kInt8;
+  expect_difference(text_of(s), {"kv-dtype int8", "kv-dtype bf16"});
   ContextPlan plan;
   plan.max_seq_len = 77;
   expect_difference(text_of(settings(), plan), {"max-seq-len 77"});

@@ -79,13 +79,12 @@ WeightFormats all_bf16() {
 TEST(Memory, The70BIsCountedBeforeLoading) {
   const KvCapacity capacity{64, 2048, 512};
   const MemoryNeed need = memory_need(llama70b(), *ShardPlan::make(llama70b(), {}), {}, all_bf16(),
-                                      ComputeDType::kBf16, capacity, 2);
+                                      ComputeDType::kBf16, KvFormat::kCompute, capacity, 2);
   EXPECT_NEAR(static_cast<double>(need.weights), 2.0 * 70.55e9, 0.01e9);
   EXPECT_EQ(need.kv_cache, std::int64_t{80} * 2 * 8 * 128 * 2 * 64 * 2048);
   EXPECT_GT(need.activations, std::int64_t{512} * 28672 * 4);
   EXPECT_LT(need.activations, std::int64_t{1} << 30);
-  const Status refused =
-      check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 1, 1, std::int64_t{24} << 30);
+  const Status refused = check_memory(need, capacity, 1, 1, std::int64_t{24} << 30);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kOutOfCapacity);
   for (const char* part :
@@ -93,10 +92,23 @@ TEST(Memory, The70BIsCountedBeforeLoading) {
     EXPECT_NE(refused.error().message.find(part), std::string::npos)
         << refused.error().message << " lacks " << part;
   }
-  EXPECT_TRUE(
-      check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 1, 1, std::int64_t{200} << 30));
-  EXPECT_TRUE(check_memory(need, llama70b(), ComputeDType::kBf16, capacity, 1, 1, 0));
+  EXPECT_TRUE(check_memory(need, capacity, 1, 1, std::int64_t{200} << 30));
+  EXPECT_TRUE(check_memory(need, capacity, 1, 1, 0));
   EXPECT_GT(available_memory(), std::int64_t{16} << 20);
+}
+
+// Codes of 8 bits and their scales: nearly twice the pages in the same memory.
+TEST(Memory, CodesOfKeysAndValuesTakeHalf) {
+  const ShardPlan shards = *ShardPlan::make(llama70b(), {});
+  const auto kv_cache = [&](KvFormat format, std::int64_t pages) {
+    return memory_need(llama70b(), shards, {}, all_bf16(), ComputeDType::kBf16, format,
+                       {64, pages, 512}, 2)
+        .kv_cache;
+  };
+  for (const KvFormat format : {KvFormat::kInt8, KvFormat::kBfp8}) {
+    EXPECT_EQ(kv_cache(format, 2048), std::int64_t{80} * 2 * 8 * (128 + 8) * 64 * 2048);
+    EXPECT_LE(kv_cache(format, 3855), kv_cache(KvFormat::kCompute, 2048));
+  }
 }
 
 // A Galaxy's four rows of devices on each of two hosts: what counts is the host's sum.
@@ -107,18 +119,17 @@ TEST(Memory, AllRanksOfAHostCount) {
   std::int64_t all = 0;
   for (int rank = 0; rank < 8; ++rank) {
     all += memory_need(llama70b(), shards, grid.block(rank), all_bf16(), ComputeDType::kBf16,
-                       capacity, 2)
+                       KvFormat::kCompute, capacity, 2)
                .weights;
   }
   // Every rank has the embedding, and its part of the rest.
   const double embedding = 2.0 * 128256 * 8192;
   EXPECT_NEAR(static_cast<double>(all), 2.0 * 70.55e9 + 7 * embedding, 0.01e9);
-  const MemoryNeed one =
-      memory_need(llama70b(), shards, grid.block(0), all_bf16(), ComputeDType::kBf16, capacity, 2);
-  EXPECT_TRUE(check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 4, 4 * one.total()));
-  EXPECT_TRUE(check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 1, one.total()));
-  const Status refused =
-      check_memory(one, llama70b(), ComputeDType::kBf16, capacity, 4, 4, 4 * one.total() - 1);
+  const MemoryNeed one = memory_need(llama70b(), shards, grid.block(0), all_bf16(),
+                                     ComputeDType::kBf16, KvFormat::kCompute, capacity, 2);
+  EXPECT_TRUE(check_memory(one, capacity, 4, 4, 4 * one.total()));
+  EXPECT_TRUE(check_memory(one, capacity, 4, 1, one.total()));
+  const Status refused = check_memory(one, capacity, 4, 4, 4 * one.total() - 1);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kOutOfCapacity);
   for (const std::string& part :

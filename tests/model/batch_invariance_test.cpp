@@ -91,8 +91,12 @@ std::vector<std::vector<float>> alone(TestModel& model, std::int64_t chunk) {
 struct Numbers {
   const char* name;
   ComputeDType dtype;
-  WeightsWish weights;
+  WeightsWish weights = WeightsWish::kBf16;
+  KvFormat kv_format = KvFormat::kCompute;
 };
+
+const Numbers kKvInt8{"kv_int8", ComputeDType::kBf16, WeightsWish::kBf16, KvFormat::kInt8};
+const Numbers kKvBfp8{"kv_bfp8", ComputeDType::kBf16, WeightsWish::kBf16, KvFormat::kBfp8};
 
 class BatchInvariance : public testing::TestWithParam<std::tuple<std::string, Numbers>> {};
 
@@ -114,7 +118,9 @@ TEST_P(BatchInvariance, LogitsAreBitEqual) {
       // The plain loops are slow: half of the combinations.
       if (kernels == "reference" && (threads == 1) != (block == 16)) continue;
       if (kernels == "reference" && numbers.weights != WeightsWish::kBf16 && block == 16) continue;
+      if (numbers.kv_format != KvFormat::kCompute && (threads == 1) != (block == 16)) continue;
       TestModel model(test::tiny("meta_mp8"), {.dtype = numbers.dtype,
+                                               .kv_format = numbers.kv_format,
                                                .threads = threads,
                                                .block = block,
                                                .positions = 16384,
@@ -132,18 +138,19 @@ TEST_P(BatchInvariance, LogitsAreBitEqual) {
   }
 }
 
-class LongContext : public testing::TestWithParam<std::tuple<std::string, ComputeDType>> {};
+class LongContext : public testing::TestWithParam<std::tuple<std::string, Numbers>> {};
 
 // A context of several spans: in parts for several threads, in one piece for a single one, decoded
 // or as a prompt.
 TEST_P(LongContext, DoesNotShowItsParts) {
-  const auto& [kernels, dtype] = GetParam();
+  const auto& [kernels, numbers] = GetParam();
   const std::vector<TokenId> ids = prompt_of(9, 2 * kAttentionSpan + 90);
   const auto last = static_cast<std::int64_t>(ids.size()) - 1;
   const std::vector<std::int64_t> rows = {kAttentionSpan - 1, kAttentionSpan, last - 1, last};
   std::vector<std::vector<float>> expected;
   for (const int threads : {1, 2, 5}) {
-    TestModel model(test::tiny("meta_mp8"), {.dtype = dtype,
+    TestModel model(test::tiny("meta_mp8"), {.dtype = numbers.dtype,
+                                             .kv_format = numbers.kv_format,
                                              .threads = threads,
                                              .block = 32,
                                              .positions = 2048,
@@ -185,23 +192,32 @@ std::vector<std::string> vector_kernel_names() {
 
 INSTANTIATE_TEST_SUITE_P(Kernels, LongContext,
                          testing::Combine(testing::ValuesIn(vector_kernel_names()),
-                                          testing::Values(ComputeDType::kF32, ComputeDType::kBf16)),
+                                          testing::Values(Numbers{"f32", ComputeDType::kF32},
+                                                          Numbers{"bf16", ComputeDType::kBf16},
+                                                          kKvInt8)),
                          [](const auto& name_of) {
-                           return std::get<0>(name_of.param) +
-                                  (std::get<1>(name_of.param) == ComputeDType::kF32 ? "_f32"
-                                                                                    : "_bf16");
+                           return std::get<0>(name_of.param) + "_" +
+                                  std::get<1>(name_of.param).name;
                          });
 
 INSTANTIATE_TEST_SUITE_P(
     Kernels, BatchInvariance,
     testing::Combine(testing::ValuesIn(kernel_names()),
-                     testing::Values(Numbers{"f32", ComputeDType::kF32, WeightsWish::kBf16},
-                                     Numbers{"bf16", ComputeDType::kBf16, WeightsWish::kBf16},
+                     testing::Values(Numbers{"f32", ComputeDType::kF32},
+                                     Numbers{"bf16", ComputeDType::kBf16},
                                      Numbers{"int8", ComputeDType::kBf16, WeightsWish::kInt8},
                                      Numbers{"int4", ComputeDType::kBf16, WeightsWish::kInt4})),
     [](const auto& name_of) {
       return std::get<0>(name_of.param) + "_" + std::get<1>(name_of.param).name;
     });
+
+INSTANTIATE_TEST_SUITE_P(KvCodes, BatchInvariance,
+                         testing::Combine(testing::ValuesIn(vector_kernel_names()),
+                                          testing::Values(kKvInt8, kKvBfp8)),
+                         [](const auto& name_of) {
+                           return std::get<0>(name_of.param) + "_" +
+                                  std::get<1>(name_of.param).name;
+                         });
 
 }  // namespace
 }  // namespace tg

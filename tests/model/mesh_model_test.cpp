@@ -138,18 +138,20 @@ struct InvarianceCase {
   ComputeDType dtype;
   PayloadDType payload;
   WeightsWish weights = WeightsWish::kBf16;
+  KvFormat kv_format = KvFormat::kCompute;
 };
 
 class MeshInvariance : public testing::TestWithParam<InvarianceCase> {};
 
 // User by user alone, on another column, in other company: the same bits.
 TEST_P(MeshInvariance, UsersDoNotShow) {
-  const auto& [mesh, algorithm, dtype, payload, weights] = GetParam();
+  const auto& [mesh, algorithm, dtype, payload, weights, kv_format] = GetParam();
   test::ModelSetting setting{.dtype = dtype, .positions = 32 * 6 * 64, .max_rows = 5120};
   setting.mesh = mesh;
   setting.collectives = plan_of(algorithm);
   setting.collectives.payload = payload;
   setting.weights = weights;
+  setting.kv_format = kv_format;
   TestModel model(test::tiny("meta_mp8"), setting);
   std::vector<std::vector<TokenId>> prompts;
   for (std::uint32_t u = 0; u < 32; ++u) prompts.push_back(prompt_of(u, 1 + u * 53 % 200));
@@ -194,11 +196,24 @@ INSTANTIATE_TEST_SUITE_P(
                        HopAlgorithm::kLine,
                        ComputeDType::kBf16,
                        PayloadDType::kBf16,
-                       WeightsWish::kPerformance}),
+                       WeightsWish::kPerformance},
+        InvarianceCase{{8, 4},
+                       HopAlgorithm::kRing,
+                       ComputeDType::kBf16,
+                       PayloadDType::kF32,
+                       WeightsWish::kBf16,
+                       KvFormat::kInt8},
+        InvarianceCase{{2, 2},
+                       HopAlgorithm::kLine,
+                       ComputeDType::kBf16,
+                       PayloadDType::kBfp8,
+                       WeightsWish::kInt8,
+                       KvFormat::kBfp8}),
     [](const auto& name_of) {
       const InvarianceCase& c = name_of.param;
       return mesh_name(c.mesh, c.algorithm) + (c.dtype == ComputeDType::kF32 ? "_f32_" : "_bf16_") +
-             name(c.payload) + "_" + std::string(name(c.weights));
+             name(c.payload) + "_" + std::string(name(c.weights)) + "_kv_" +
+             std::string(name(c.kv_format, c.dtype));
     });
 
 // A long prompt on one column and short ones on the others, then two decode steps: the same bits as
@@ -231,18 +246,24 @@ TEST(MeshModelRanks, AreOneProcessBitForBit) {
     return all;
   };
   for (const HopAlgorithm algorithm : {HopAlgorithm::kRing, HopAlgorithm::kLine}) {
-    for (const auto& [dtype, payload] : {std::pair(ComputeDType::kF32, PayloadDType::kF32),
-                                         std::pair(ComputeDType::kBf16, PayloadDType::kBfp8)}) {
+    // What keys are held in has nothing to do with the way that values take: once will do.
+    for (const auto& [dtype, payload, kv_format] :
+         {std::tuple(ComputeDType::kF32, PayloadDType::kF32, KvFormat::kCompute),
+          std::tuple(ComputeDType::kBf16, PayloadDType::kBfp8, KvFormat::kCompute),
+          std::tuple(ComputeDType::kBf16, PayloadDType::kF32, KvFormat::kInt8)}) {
+      if (kv_format == KvFormat::kInt8 && algorithm == HopAlgorithm::kLine) continue;
       CollectivePlan plan = plan_of(algorithm);
       plan.payload = payload;
       std::vector<std::vector<float>> alone;
-      test::on_rank_runners(kGalaxy, 1, plan, dtype,
-                            [&](LlamaRunner& runner) { alone = logits_of(runner); });
+      test::on_rank_runners(
+          kGalaxy, 1, plan, dtype, [&](LlamaRunner& runner) { alone = logits_of(runner); }, 0,
+          kv_format);
       ASSERT_EQ(alone.size(), 12U);
       for (const int ranks : {2, 4, 8, 16, 32}) {
         std::vector<std::vector<float>> spread;
-        test::on_rank_runners(kGalaxy, ranks, plan, dtype,
-                              [&](LlamaRunner& runner) { spread = logits_of(runner); });
+        test::on_rank_runners(
+            kGalaxy, ranks, plan, dtype, [&](LlamaRunner& runner) { spread = logits_of(runner); },
+            0, kv_format);
         ASSERT_EQ(spread.size(), alone.size());
         for (std::size_t i = 0; i < alone.size(); ++i) {
           ASSERT_TRUE(same_bits(spread[i], alone[i])) << ranks << " ranks, answer " << i;

@@ -14,7 +14,7 @@ namespace tg::test {
 // model has; the others are then as the padding of the last shards, but with logits like the rest.
 inline void on_rank_runners(const MeshShape& shape, int ranks, const CollectivePlan& plan,
                             ComputeDType dtype, const std::function<void(LlamaRunner&)>& f,
-                            std::int64_t vocab = 0) {
+                            std::int64_t vocab = 0, KvFormat kv_format = KvFormat::kCompute) {
   const auto source = open_checkpoint(tiny("meta_mp8"));
   ASSERT_TRUE(source);
   on_ranks(ranks, [&](ThreadTransport& transport) {
@@ -24,6 +24,7 @@ inline void on_rank_runners(const MeshShape& shape, int ranks, const CollectiveP
     RunnerOptions options;
     options.kernels = *choose_kernels("");
     options.dtype = dtype;
+    options.kv_format = kv_format;
     options.capacity = {64, 64, 1024};
     options.collectives = plan;
     options.transport = &transport;

@@ -57,6 +57,7 @@ class GoldenArrays {
 
 struct ModelSetting {
   ComputeDType dtype = ComputeDType::kF32;
+  KvFormat kv_format = KvFormat::kCompute;
   int threads = 2;
   std::int64_t block = 64;
   std::int64_t positions = 4096;  // in the pool, whatever the block
@@ -83,6 +84,7 @@ class TestModel {
     RunnerOptions options;
     options.kernels = *choose_kernels(setting.kernels);
     options.dtype = setting.dtype;
+    options.kv_format = setting.kv_format;
     options.capacity = {setting.block, setting.positions / setting.block, setting.max_rows};
     options.collectives = setting.collectives;
     auto runner = LlamaRunner::create(std::move(*weights), team_, options);
