@@ -100,19 +100,26 @@ struct StepRows {
 class NextStep {
  public:
   NextStep() = default;
-  NextStep(const StepGroups& groups, std::int64_t count, std::int64_t group_bytes)
-      : lines_(group_bytes / 64), parts_(static_cast<std::size_t>(2 * count)) {
+  NextStep(const StepGroups& groups, std::int64_t count, const KvLayer& kv)
+      : lines_(kKeyGroup * kv_vector_bytes(kv.format, kv.dtype, kv.head_dim) / 64),
+        calls_(kv.format == KvFormat::kCompute ? lines_ : 2 * lines_of_bf16(kv)),
+        lines_per_call_((lines_ << kFraction) / std::max<std::int64_t>(1, calls_)),
+        parts_(static_cast<std::size_t>(2 * count)) {
     for (std::size_t g = 0; g < parts_ / 2; ++g) {
       from_[g] = groups[g].keys;
       from_[parts_ / 2 + g] = groups[g].values;
     }
   }
 
-  // Lines of each part that have not been asked for.
-  std::int64_t left() const { return lines_ - next_; }
+  // Calls with 1 that are still due.
+  std::int64_t left() const { return calls_ - called_; }
 
-  void ask(std::int64_t lines) {
-    for (const std::int64_t end = std::min(next_ + lines, lines_); next_ < end; ++next_) {
+  // So many lines of each part. Of codes there are half as many lines as the kernels ask for of
+  // bf16, and expanding them asks as often again: then a line is taken every few calls.
+  void ask(std::int64_t calls) {
+    called_ = std::min(called_ + calls, calls_);
+    const std::int64_t end = called_ == calls_ ? lines_ : (called_ * lines_per_call_) >> kFraction;
+    for (; next_ < end; ++next_) {
       for (std::size_t p = 0; p < parts_; ++p) {
         _mm_prefetch(reinterpret_cast<const char*>(from_[p] + 64 * next_), _MM_HINT_T0);
       }
@@ -120,11 +127,21 @@ class NextStep {
   }
 
  private:
+  static constexpr int kFraction = 16;
+  static std::int64_t lines_of_bf16(const KvLayer& kv) { return kKeyGroup * kv.head_dim * 2 / 64; }
+
   std::array<const std::byte*, 2 * kGroupsPerStep> from_{};
   std::int64_t lines_ = 0;  // of a group's keys, and of its values
+  std::int64_t calls_ = 0;
+  std::int64_t lines_per_call_ = 0;  // in 2^-16
+  std::int64_t called_ = 0;
   std::size_t parts_ = 0;
   std::int64_t next_ = 0;
 };
+
+// While codes are expanded, a line is asked for every so many of them: in all as often as while
+// bf16 is multiplied.
+inline constexpr std::int64_t kAskCodes = 256;
 
 // The keys and values of a step, as far as somebody sees them, and those of the step after it.
 struct StepMemory {
@@ -165,7 +182,7 @@ void add_values_by_rows(Isa& isa, const SlotArray& slots, std::int64_t slot, con
 //   merge(state, padded_head, into)            adds a span's state to that of the earlier spans
 //   finish(state, head_dim, out)               divides and rounds
 // and for an element of bf16, of the kKeyGroup positions that begin at `group`
-//   expand_keys(kv, group, to), expand_values(kv, group, to)
+//   expand_keys<F>(head_dim, group, ahead, to), expand_values<F>(...)
 //       codes to the layout of bf16, in ascending order (up to a vector behind may be written)
 template <typename Isa>
 class AttentionWalk {
@@ -256,7 +273,6 @@ class AttentionWalk {
       *state.maximum = -std::numeric_limits<float>::infinity();
     }
     const KvLayer& kv = args_.kv;
-    const std::int64_t group_bytes = kKeyGroup * kv_vector_bytes(kv.format, kv.dtype, kv.head_dim);
     StepMemory memory;
     memory.head_dim = kv.head_dim;
     memory.next_count = find_groups(span_start, end, memory.next);
@@ -269,7 +285,7 @@ class AttentionWalk {
       const std::int64_t active = std::max<std::int64_t>(0, start - first);
       const StepRows seen{rows - active, group, first + active + 1 - start};
       const std::int64_t slot = active * group;
-      memory.ahead = NextStep(memory.next, memory.next_count, group_bytes);
+      memory.ahead = NextStep(memory.next, memory.next_count, kv);
       expand_keys(memory);
       isa_.scores(slots_, slot, seen.slots(), memory);
       // What scores() has not asked for: half of it here, half of it during add_values().
@@ -287,24 +303,31 @@ class AttentionWalk {
   // Codes become bf16 once per step, for all rows and query heads that share it. Keys and values
   // take the same room, one after the other: together they would not stay in the first cache.
   void expand_keys(StepMemory& memory) {
-    if constexpr (std::is_same_v<typename Isa::Element, Bf16>) {
-      if (args_.kv.format == KvFormat::kCompute) return;
-      Bf16* to = slots_.expanded();
-      for (std::int64_t g = 0; g < memory.group_count; ++g, to += kKeyGroup * memory.head_dim) {
-        KeyGroup& group = memory.groups[static_cast<std::size_t>(g)];
-        isa_.expand_keys(args_.kv, group.keys, to);
-        group.keys = reinterpret_cast<const std::byte*>(to);
-      }
-    }
+    for_code_groups(memory, [&]<KvFormat F>(KeyGroup& group, Bf16* to) {
+      isa_.template expand_keys<F>(memory.head_dim, group.keys, memory.ahead, to);
+      group.keys = reinterpret_cast<const std::byte*>(to);
+    });
   }
   void expand_values(StepMemory& memory) {
+    for_code_groups(memory, [&]<KvFormat F>(KeyGroup& group, Bf16* to) {
+      isa_.template expand_values<F>(memory.head_dim, group.values, memory.ahead, to);
+      group.values = reinterpret_cast<const std::byte*>(to);
+    });
+  }
+
+  // f<format>(group, its place as bf16) for the step's groups, if they are codes.
+  template <typename F>
+  void for_code_groups(StepMemory& memory, const F& f) {
     if constexpr (std::is_same_v<typename Isa::Element, Bf16>) {
       if (args_.kv.format == KvFormat::kCompute) return;
       Bf16* to = slots_.expanded();
       for (std::int64_t g = 0; g < memory.group_count; ++g, to += kKeyGroup * memory.head_dim) {
         KeyGroup& group = memory.groups[static_cast<std::size_t>(g)];
-        isa_.expand_values(args_.kv, group.values, to);
-        group.values = reinterpret_cast<const std::byte*>(to);
+        if (args_.kv.format == KvFormat::kInt8) {
+          f.template operator()<KvFormat::kInt8>(group, to);
+        } else {
+          f.template operator()<KvFormat::kBfp8>(group, to);
+        }
       }
     }
   }

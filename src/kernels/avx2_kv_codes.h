@@ -3,14 +3,15 @@
 // Who owns: nothing. Thread: any.
 #pragma once
 
+#include "kernels/attention_walk.h"
 #include "kernels/avx2.h"
-#include "kernels/kernel_table.h"
 
 namespace tg::avx2 {
 
 // The scales of 8 positions.
-TG_AVX2_INLINE __m256 load_kv_scales(KvFormat format, const std::byte* scales) {
-  if (format == KvFormat::kInt8) {
+template <KvFormat F>
+TG_AVX2_INLINE __m256 load_kv_scales(const std::byte* scales) {
+  if constexpr (F == KvFormat::kInt8) {
     return widen_even(
         _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales))));
   }
@@ -38,15 +39,17 @@ TG_AVX2_INLINE void store_pairs(__m256i even, __m256i odd, Bf16* to) {
 }
 
 // A lane is a position: its dimensions lie in pairs.
-TG_AVX2 inline void expand_keys(const KvLayer& kv, const std::byte* group, Bf16* to) {
-  const std::int64_t head_dim = kv.head_dim;
-  const std::int64_t shared = kv_values_per_scale(kv.format);
-  const std::int64_t scale_bytes = kKeyGroup * kv_scale_bytes(kv.format);
+template <KvFormat F>
+TG_AVX2 void expand_keys(std::int64_t head_dim, const std::byte* group, NextStep& ahead, Bf16* to) {
+  constexpr std::int64_t kShared = kv_values_per_scale(F);
+  constexpr std::int64_t kScaleBytes = kKeyGroup * kv_scale_bytes(F);
   const std::byte* scales = group + kKeyGroup * head_dim;
-  for (std::int64_t first = 0; first < head_dim; first += shared, scales += scale_bytes) {
-    const __m256 low = load_kv_scales(kv.format, scales);
-    const __m256 high = load_kv_scales(kv.format, scales + scale_bytes / 2);
-    for (std::int64_t d = first; d < std::min(first + shared, head_dim); d += 2) {
+  for (std::int64_t first = 0; first < head_dim; first += kShared, scales += kScaleBytes) {
+    const __m256 low = load_kv_scales<F>(scales);
+    const __m256 high = load_kv_scales<F>(scales + kScaleBytes / 2);
+    const std::int64_t end = std::min(first + kShared, head_dim);
+    for (std::int64_t d = first; d < end; d += 2) {
+      if (d * kKeyGroup % kAskCodes == 0) ahead.ask(1);
       const std::byte* even = group + d * kKeyGroup;
       const std::byte* odd = even + kKeyGroup;
       Bf16* pairs = to + d * kKeyGroup;
@@ -58,19 +61,21 @@ TG_AVX2 inline void expand_keys(const KvLayer& kv, const std::byte* group, Bf16*
 
 // A lane is a dimension: positions lie in pairs. Past the last dimension codes of the next position
 // are read, or scales, and written where the next pair comes, or behind the last.
-TG_AVX2 inline void expand_values(const KvLayer& kv, const std::byte* group, Bf16* to) {
-  const std::int64_t head_dim = kv.head_dim;
-  const std::int64_t shared = kv_values_per_scale(kv.format);
+template <KvFormat F>
+TG_AVX2 void expand_values(std::int64_t head_dim, const std::byte* group, NextStep& ahead,
+                           Bf16* to) {
+  constexpr std::int64_t kShared = kv_values_per_scale(F);
   const std::byte* stored = group + kKeyGroup * head_dim;
   float scales[kMaxHeadDim];  // [scales][kKeyGroup]; at most one for 16 dimensions
-  for (std::int64_t i = 0; i < kv_scales(kv.format, head_dim) * kKeyGroup; i += 8) {
-    _mm256_storeu_ps(scales + i, load_kv_scales(kv.format, stored + i * kv_scale_bytes(kv.format)));
+  for (std::int64_t i = 0; i < kv_scales(F, head_dim) * kKeyGroup; i += 8) {
+    _mm256_storeu_ps(scales + i, load_kv_scales<F>(stored + i * kv_scale_bytes(F)));
   }
   for (std::int64_t p = 0; p < kKeyGroup; p += 2) {
     const std::byte* even = group + p * head_dim;
     const std::byte* odd = even + head_dim;
     for (std::int64_t d = 0; d < head_dim; d += 8) {
-      const float* scale = scales + d / shared * kKeyGroup + p;
+      if ((p * head_dim + 2 * d) % kAskCodes == 0) ahead.ask(1);
+      const float* scale = scales + d / kShared * kKeyGroup + p;
       store_pairs(decode_8(even + d, _mm256_set1_ps(scale[0])),
                   decode_8(odd + d, _mm256_set1_ps(scale[1])), to + (p * head_dim + 2 * d));
     }

@@ -206,11 +206,15 @@ struct Attention {
     }
   }
 
-  static void expand_keys(const KvLayer& kv, const std::byte* group, Bf16* to) {
-    avx512::expand_keys(kv, group, to);
+  template <KvFormat F>
+  static void expand_keys(std::int64_t head_dim, const std::byte* group, NextStep& ahead,
+                          Bf16* to) {
+    avx512::expand_keys<F>(head_dim, group, ahead, to);
   }
-  static void expand_values(const KvLayer& kv, const std::byte* group, Bf16* to) {
-    avx512::expand_values(kv, group, to);
+  template <KvFormat F>
+  static void expand_values(std::int64_t head_dim, const std::byte* group, NextStep& ahead,
+                            Bf16* to) {
+    avx512::expand_values<F>(head_dim, group, ahead, to);
   }
 
   static void scores(const SlotArray& slots, std::int64_t slot, std::int64_t count,

@@ -3,14 +3,15 @@
 // Who owns: nothing. Thread: any.
 #pragma once
 
+#include "kernels/attention_walk.h"
 #include "kernels/avx512.h"
-#include "kernels/kernel_table.h"
 
 namespace tg::avx512 {
 
 // The scales of 16 positions.
-TG_AVX512_INLINE __m512 load_kv_scales(KvFormat format, const std::byte* scales) {
-  if (format == KvFormat::kInt8) {
+template <KvFormat F>
+TG_AVX512_INLINE __m512 load_kv_scales(const std::byte* scales) {
+  if constexpr (F == KvFormat::kInt8) {
     return widen_even(
         _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales))));
   }
@@ -35,16 +36,18 @@ TG_AVX512_INLINE __m512i join_pairs(__m512i even, __m512i odd) {
 }
 
 // A lane is a position: its dimensions lie in pairs.
-TG_AVX512 inline void expand_keys(const KvLayer& kv, const std::byte* group, Bf16* to) {
-  const std::int64_t head_dim = kv.head_dim;
-  const std::int64_t shared = kv_values_per_scale(kv.format);
-  const std::int64_t scale_bytes = kKeyGroup * kv_scale_bytes(kv.format);
+template <KvFormat F>
+TG_AVX512 void expand_keys(std::int64_t head_dim, const std::byte* group, NextStep& ahead,
+                           Bf16* to) {
+  constexpr std::int64_t kShared = kv_values_per_scale(F);
   const std::byte* scales = group + kKeyGroup * head_dim;
   const auto* codes = reinterpret_cast<const __m128i*>(group);
-  for (std::int64_t first = 0; first < head_dim; first += shared, scales += scale_bytes) {
-    const __m512 scale = load_kv_scales(kv.format, scales);
-    const std::int64_t end = first + shared < head_dim ? first + shared : head_dim;
+  for (std::int64_t first = 0; first < head_dim; first += kShared) {
+    const __m512 scale = load_kv_scales<F>(scales);
+    scales += kKeyGroup * kv_scale_bytes(F);
+    const std::int64_t end = std::min(first + kShared, head_dim);
     for (std::int64_t d = first; d < end; d += 2) {
+      if (d * kKeyGroup % kAskCodes == 0) ahead.ask(1);
       _mm512_storeu_si512(to + d * kKeyGroup,
                           join_pairs(decode_16(_mm_loadu_si128(codes + d), scale),
                                      decode_16(_mm_loadu_si128(codes + d + 1), scale)));
@@ -53,21 +56,22 @@ TG_AVX512 inline void expand_keys(const KvLayer& kv, const std::byte* group, Bf1
 }
 
 // A lane is a dimension: positions lie in pairs.
-TG_AVX512 inline void expand_values(const KvLayer& kv, const std::byte* group, Bf16* to) {
-  const std::int64_t head_dim = kv.head_dim;
-  const std::int64_t shared = kv_values_per_scale(kv.format);
+template <KvFormat F>
+TG_AVX512 void expand_values(std::int64_t head_dim, const std::byte* group, NextStep& ahead,
+                             Bf16* to) {
+  constexpr std::int64_t kShared = kv_values_per_scale(F);
   const std::byte* stored = group + kKeyGroup * head_dim;
   float scales[kMaxHeadDim];  // [scales][kKeyGroup]; at most one for 16 dimensions
-  for (std::int64_t s = 0; s < kv_scales(kv.format, head_dim); ++s) {
-    _mm512_storeu_ps(scales + s * kKeyGroup,
-                     load_kv_scales(kv.format, stored + s * kKeyGroup * kv_scale_bytes(kv.format)));
+  for (std::int64_t i = 0; i < kv_scales(F, head_dim) * kKeyGroup; i += kKeyGroup) {
+    _mm512_storeu_ps(scales + i, load_kv_scales<F>(stored + i * kv_scale_bytes(F)));
   }
   for (std::int64_t p = 0; p < kKeyGroup; p += 2) {
     const std::byte* even = group + p * head_dim;
     const std::byte* odd = even + head_dim;
     for (std::int64_t d = 0; d < head_dim; d += 16) {
+      if ((p * head_dim + 2 * d) % kAskCodes == 0) ahead.ask(1);
       const __mmask16 mask = first_lanes(head_dim - d);
-      const float* scale = scales + d / shared * kKeyGroup + p;
+      const float* scale = scales + d / kShared * kKeyGroup + p;
       const __m512i pairs =
           join_pairs(decode_16(_mm_maskz_loadu_epi8(mask, even + d), _mm512_set1_ps(scale[0])),
                      decode_16(_mm_maskz_loadu_epi8(mask, odd + d), _mm512_set1_ps(scale[1])));
