@@ -24,10 +24,12 @@ TG_AVX512_INLINE __m512 load_kv_scales(const std::byte* scales) {
   return _mm512_castsi512_ps(_mm512_mask_mov_epi32(subnormal, is_normal, normal));
 }
 
-// kv_decoded() of 16 codes, in the upper half of each lane.
+// kv_decoded() of 16 codes, in the upper half of each lane. Of bfp8 nothing is left to round.
+template <KvFormat F>
 TG_AVX512_INLINE __m512i decode_16(__m128i codes, __m512 scale) {
   const __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)), scale);
-  return _mm512_add_epi32(_mm512_castps_si512(value), _mm512_set1_epi32(0x8000));
+  const __m512i bits = _mm512_castps_si512(value);
+  return F == KvFormat::kBfp8 ? bits : _mm512_add_epi32(bits, _mm512_set1_epi32(0x8000));
 }
 
 // 16 pairs of bf16 of what decode_16() gives.
@@ -49,8 +51,8 @@ TG_AVX512 void expand_keys(std::int64_t head_dim, const std::byte* group, NextSt
     for (std::int64_t d = first; d < end; d += 2) {
       if (d * kKeyGroup % kAskCodes == 0) ahead.ask(1);
       _mm512_storeu_si512(to + d * kKeyGroup,
-                          join_pairs(decode_16(_mm_loadu_si128(codes + d), scale),
-                                     decode_16(_mm_loadu_si128(codes + d + 1), scale)));
+                          join_pairs(decode_16<F>(_mm_loadu_si128(codes + d), scale),
+                                     decode_16<F>(_mm_loadu_si128(codes + d + 1), scale)));
     }
   }
 }
@@ -68,15 +70,25 @@ TG_AVX512 void expand_values(std::int64_t head_dim, const std::byte* group, Next
   for (std::int64_t p = 0; p < kKeyGroup; p += 2) {
     const std::byte* even = group + p * head_dim;
     const std::byte* odd = even + head_dim;
-    for (std::int64_t d = 0; d < head_dim; d += 16) {
+    Bf16* pairs = to + p * head_dim;
+    std::int64_t d = 0;
+    for (; d + 16 <= head_dim; d += 16) {
       if ((p * head_dim + 2 * d) % kAskCodes == 0) ahead.ask(1);
-      const __mmask16 mask = first_lanes(head_dim - d);
       const float* scale = scales + d / kShared * kKeyGroup + p;
-      const __m512i pairs =
-          join_pairs(decode_16(_mm_maskz_loadu_epi8(mask, even + d), _mm512_set1_ps(scale[0])),
-                     decode_16(_mm_maskz_loadu_epi8(mask, odd + d), _mm512_set1_ps(scale[1])));
-      _mm512_mask_storeu_epi32(to + (p * head_dim + 2 * d), mask, pairs);
+      _mm512_storeu_si512(
+          pairs + 2 * d,
+          join_pairs(decode_16<F>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(even + d)),
+                                  _mm512_set1_ps(scale[0])),
+                     decode_16<F>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(odd + d)),
+                                  _mm512_set1_ps(scale[1]))));
     }
+    if (d == head_dim) continue;
+    const __mmask16 mask = first_lanes(head_dim - d);
+    const float* scale = scales + d / kShared * kKeyGroup + p;
+    _mm512_mask_storeu_epi32(
+        pairs + 2 * d, mask,
+        join_pairs(decode_16<F>(_mm_maskz_loadu_epi8(mask, even + d), _mm512_set1_ps(scale[0])),
+                   decode_16<F>(_mm_maskz_loadu_epi8(mask, odd + d), _mm512_set1_ps(scale[1]))));
   }
 }
 
