@@ -260,6 +260,7 @@ TEST(MeshModelRanks, AreOneProcessBitForBit) {
           kv_format);
       ASSERT_EQ(alone.size(), 12U);
       for (const int ranks : {2, 4, 8, 16, 32}) {
+        if (kv_format != KvFormat::kCompute && ranks != 4 && ranks != 32) continue;
         std::vector<std::vector<float>> spread;
         test::on_rank_runners(
             kGalaxy, ranks, plan, dtype, [&](LlamaRunner& runner) { spread = logits_of(runner); },

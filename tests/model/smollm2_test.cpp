@@ -74,11 +74,10 @@ TEST_F(SmolLM2, Perplexity) {
   TestModel bf16(kPath, {.dtype = ComputeDType::kBf16});
   const double of_bf16 = perplexity(bf16, golden);
   EXPECT_NEAR(of_bf16, truth, 2e-2 * truth);
-  // Keys and values in codes: 1.0035 in int8 and 1.0055 in bfp8. The bounds find mistakes.
+  // Keys and values in codes: 1.0035 here (1.0055 in bfp8), which on so short a text is as much
+  // chance as loss. The bound finds mistakes.
   TestModel kv_int8(kPath, {.dtype = ComputeDType::kBf16, .kv_format = KvFormat::kInt8});
   EXPECT_LE(perplexity(kv_int8, golden), 1.008 * of_bf16);
-  TestModel kv_bfp8(kPath, {.dtype = ComputeDType::kBf16, .kv_format = KvFormat::kBfp8});
-  EXPECT_LE(perplexity(kv_bfp8, golden), 1.012 * of_bf16);
   TestModel int8(kPath, {.dtype = ComputeDType::kBf16, .weights = WeightsWish::kInt8});
   // 1.0022 here; the goal, 1.002, is missed, and this bound only finds mistakes. Weights in int8
   // alone give 0.985: on so short a text the last percent is chance.
