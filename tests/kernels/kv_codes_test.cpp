@@ -150,7 +150,8 @@ TEST(KvCodes, StandForWhatTheDefinitionsSay) {
         // From subnormal to infinite, and in some vectors the neighbours of the largest are small.
         std::vector<float> x = numbers.floats(head_dim);
         for (float& v : x) {
-          v = std::ldexp(v, static_cast<int>(p * 4 - 126 + numbers.below(p % 3 == 0 ? 12 : 2)));
+          v = std::ldexp(v, static_cast<int>(p * 4 - 126) +
+                                static_cast<int>(numbers.below(p % 3 == 0 ? 12 : 2)));
         }
         if (p == 9) x[1] = std::numeric_limits<float>::infinity();
         if (p == 8) std::fill(x.begin(), x.end(), -0.0F);
