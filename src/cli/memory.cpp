@@ -68,7 +68,7 @@ MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const D
   need.kv_cache = kv_bytes_per_position(config, dtype) * capacity.block * capacity.blocks *
                   block.cols() * block.rows() / plan.mesh().rows;
   need.activations = LlamaForward::activation_bytes(
-      config, plan, block, {nullptr, dtype, capacity.max_rows, formats.has_integers()}, threads);
+      config, plan, block, {nullptr, dtype, capacity.max_rows, formats.inputs()}, threads);
   return need;
 }
 
