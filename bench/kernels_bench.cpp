@@ -96,6 +96,56 @@ const PackedMatrix& integers(WeightFormat format) {
   return format == WeightFormat::kInt8 ? int8 : int4;
 }
 
+// Products on tiles, for a table that has them; making the tiles is part of it, once per call.
+const PackedMatrix& rows_of(WeightFormat format) {
+  static const auto made = [](WeightFormat f) {
+    auto matrix = PackedMatrix::allocate(kOutputs * kCopies, kInputs, f, WeightOrder::kRows);
+    TG_CHECK(matrix);
+    std::vector<float> rows(static_cast<std::size_t>(kPanelWidth * kInputs));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(i % 17) * 0.01F;
+    for (std::int64_t row = 0; row < kOutputs * kCopies; row += kPanelWidth) {
+      matrix->set_rows(row, kPanelWidth, rows);
+    }
+    return std::move(*matrix);
+  };
+  static const PackedMatrix bf16 = made(WeightFormat::kBf16);
+  static const PackedMatrix int8 = made(WeightFormat::kInt8);
+  static const PackedMatrix int4 = made(WeightFormat::kInt4);
+  return format == WeightFormat::kBf16 ? bf16 : format == WeightFormat::kInt8 ? int8 : int4;
+}
+
+void matmul_tiles(benchmark::State& state, const KernelTable* kernels, WeightFormat format) {
+  const std::int64_t m = state.range(0);
+  const std::vector<Bf16> x(static_cast<std::size_t>(m * kInputs), to_bf16(0.5F));
+  std::vector<float> y(static_cast<std::size_t>(m * kOutputs));
+  auto room =
+      AlignedBuffer::allocate(static_cast<std::size_t>(InputTiles::bytes(m, kInputs / kGroup)));
+  TG_CHECK(room);
+  const InputTiles tiles{room->as<Bf16>(), m, kInputs / kGroup};
+  std::int64_t copy = 0;
+  const PackedView all = rows_of(format).view();
+  for ([[maybe_unused]] auto _ : state) {
+    for (std::int64_t b = 0; b < tiles.blocks(); ++b) {
+      kernels->make_tiles(x.data(), kInputs, kInputs, tiles, b);
+    }
+    MatmulArgs args;
+    args.m = m;
+    args.w = all.outputs(copy * kOutputs, kOutputs);
+    args.y = y.data();
+    args.ldy = kOutputs;
+    args.tiles = tiles;
+    kernels->matmul_tiles(args, 0, args.w.panels());
+    benchmark::ClobberMemory();
+    copy = (copy + 1) % kCopies;
+  }
+  const auto calls = static_cast<double>(state.iterations());
+  using Counter = benchmark::Counter;
+  state.counters["flop/s"] =
+      Counter(2.0 * static_cast<double>(m * kInputs * kOutputs) * calls, Counter::kIsRate);
+  const auto bytes = static_cast<double>(all.panel_bytes() * kOutputs / kPanelWidth);
+  state.counters["weight_bytes/s"] = Counter(bytes * calls, Counter::kIsRate);
+}
+
 void matmul_quantized(benchmark::State& state, const KernelTable* kernels, WeightFormat format) {
   const std::int64_t m = state.range(0);
   const std::vector<float> x(static_cast<std::size_t>(m * kInputs), 0.5F);
@@ -267,9 +317,9 @@ void softmax(benchmark::State& state, const KernelTable* kernels) {
 }
 
 void register_table(const KernelTable* kernels) {
-  const std::string name(kernels->name);
+  const std::string table(kernels->name);
   const auto add = [&](const char* what, auto function, auto... args) {
-    return benchmark::RegisterBenchmark((name + "/" + what).c_str(), function, kernels, args...);
+    return benchmark::RegisterBenchmark((table + "/" + what).c_str(), function, kernels, args...);
   };
   add("matmul_bf16", matmul, ComputeDType::kBf16)
       ->ArgName("m")
@@ -292,6 +342,14 @@ void register_table(const KernelTable* kernels) {
         ->Arg(32)
         ->Arg(128)
         ->Arg(512);
+  }
+  if (kernels->order == WeightOrder::kRows) {
+    for (const WeightFormat format :
+         {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+      auto* tiles = add(("tiles_" + std::string(tg::name(format))).c_str(), matmul_tiles, format);
+      tiles->ArgName("m");
+      for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 128, 512}) tiles->Arg(m);
+    }
   }
   add("matmul_f32", matmul, ComputeDType::kF32)->ArgName("m")->Arg(1)->Arg(8)->Arg(128);
   for (const ComputeDType dtype : {ComputeDType::kBf16, ComputeDType::kF32}) {

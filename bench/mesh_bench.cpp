@@ -38,7 +38,8 @@ class Subject {
     TG_ASSIGN(const auto source, open_random(config, 1));
     TG_ASSIGN(const ShardPlan plan, ShardPlan::make(config, mesh));
     TG_ASSIGN(LlamaWeights weights,
-              load_weights(*source, plan, {0, mesh.rows, 0, mesh.cols}, team));
+              load_weights(*source, plan, {0, mesh.rows, 0, mesh.cols}, team, WeightsWish::kBf16,
+                           weight_order(**choose_kernels(""), ComputeDType::kBf16)));
     auto subject = std::make_unique<Subject>();
     const std::int64_t pages = (kPosition + s.rows + kBlock - 1) / kBlock;
     const std::int64_t per_domain = (s.users + mesh.cols - 1) / mesh.cols;

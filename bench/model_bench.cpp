@@ -21,7 +21,7 @@ constexpr std::int64_t kPagesPerUser = 16;
 std::unique_ptr<LlamaRunner> make_runner(ThreadTeam& team, ComputeDType dtype) {
   const auto source = open_checkpoint(kModel);
   if (!source) return nullptr;
-  auto weights = load_weights(**source, team);
+  auto weights = load_weights(**source, team, weight_order(**choose_kernels(""), dtype));
   if (!weights) return nullptr;
   auto runner = LlamaRunner::create(std::move(*weights), team,
                                     {.kernels = *choose_kernels(""),

@@ -123,9 +123,11 @@ Result<int> run(const InspectOptions& o) {
   print_model(model);
   const MeshShape& mesh = settings.mesh.shape;
   TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, mesh));
-  const MemoryNeed need = memory_need(
-      config, shards, {0, mesh.rows, 0, mesh.cols}, weight_formats(*model.source, settings.weights),
-      settings.dtype, settings.kv_format, plan.capacity, settings.threads);
+  const MemoryNeed need =
+      memory_need(config, shards, {0, mesh.rows, 0, mesh.cols},
+                  weight_formats(*model.source, settings.weights,
+                                 weight_order(*settings.kernels, settings.dtype)),
+                  settings.dtype, settings.kv_format, plan.capacity, settings.threads);
   const std::int64_t per_user = pages_for(plan.max_seq_len, plan.capacity.block);
   print_out("\nfor {} users of {} tokens in {}:\n", o.users, plan.max_seq_len,
             o.model.compute_dtype);

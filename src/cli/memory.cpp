@@ -69,7 +69,7 @@ MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const D
   need.kv_cache = need.kv_position * capacity.block * capacity.blocks * block.cols() *
                   block.rows() / plan.mesh().rows;
   need.activations = LlamaForward::activation_bytes(
-      config, plan, block, {nullptr, dtype, capacity.max_rows, formats.has_integers()}, threads);
+      config, plan, block, {nullptr, dtype, capacity.max_rows, formats.inputs()}, threads);
   return need;
 }
 

@@ -256,8 +256,9 @@ Status check_memory_of_both(const OpenedModel& model, const OpenedModel& draft,
                                    const KvCapacity& capacity) -> Result<std::int64_t> {
     TG_ASSIGN(const ShardPlan shards, ShardPlan::make(m.source->config(), shape));
     return memory_need(m.source->config(), shards, {0, shape.rows, 0, shape.cols},
-                       weight_formats(*m.source, settings.weights), settings.dtype,
-                       settings.kv_format, capacity, settings.threads)
+                       weight_formats(*m.source, settings.weights,
+                                      weight_order(*settings.kernels, settings.dtype)),
+                       settings.dtype, settings.kv_format, capacity, settings.threads)
         .total();
   };
   TG_ASSIGN(const std::int64_t ours, need_of(model, settings.mesh.shape, plan.capacity));
@@ -300,10 +301,11 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   TG_ASSIGN(const RankGrid grid, share_mesh(settings.mesh.shape, settings.ranks()));
   const DeviceBlock block =
       grid.block(settings.transport == nullptr ? 0 : settings.transport->rank());
+  const WeightOrder order = weight_order(*settings.kernels, settings.dtype);
   const auto check = [&](WeightsWish wish) {
     const MemoryNeed need =
-        memory_need(config, shards, block, weight_formats(*model.source, wish), settings.dtype,
-                    settings.kv_format, plan.capacity, settings.threads);
+        memory_need(config, shards, block, weight_formats(*model.source, wish, order),
+                    settings.dtype, settings.kv_format, plan.capacity, settings.threads);
     return check_memory(need, plan.capacity, settings.mesh.shape.cols, settings.local_ranks,
                         available_memory());
   };
@@ -325,7 +327,7 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   std::unique_ptr<LoadedModel> loaded(new LoadedModel(settings));
   ProgressBar bar("Loading weights");
   TG_ASSIGN(LlamaWeights weights,
-            load_weights(*model.source, shards, block, loaded->team_, weights_wish,
+            load_weights(*model.source, shards, block, loaded->team_, weights_wish, order,
                          [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
   RunnerOptions options;
   options.kernels = settings.kernels;
@@ -347,6 +349,7 @@ Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& sett
   ProgressBar bar("Loading the draft model");
   TG_ASSIGN(LlamaWeights weights,
             load_weights(*draft.source, shards, {}, team_, settings.weights,
+                         weight_order(*settings.kernels, settings.dtype),
                          [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
   RunnerOptions options;
   options.kernels = settings.kernels;

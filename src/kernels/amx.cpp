@@ -1,8 +1,10 @@
 // The table of CPUs with AMX (Intel since Sapphire Rapids): products of bf16 on tiles of 16 x 16
-// sums, 16 pairs of k at a time, many times faster than vectors (measured on one thread here: 3.8
-// TFLOP/s beside 0.25 of vfmadd). A sum is one f32 accumulator that takes the pairs in order, in
-// each lane alike, so one row gives the same bits alone as among 32. The tile unit takes subnormals
-// for zero. The rest is the AVX-512 table's.
+// sums, 32 k at a time. Weights come as rows of outputs (WeightOrder::kRows), whatever their
+// format, and are expanded to bf16 a group ahead of their use; up to 32 inputs each group is
+// expanded into a small ring and used at once, and a product of more expands a chunk of k for all
+// of them. A sum is one f32 accumulator that takes the groups in order, in each lane of a tile
+// alike, so one row gives the same bits alone as among others. The tile unit takes subnormals for
+// zero. The rest is the AVX-512 table's.
 #include "kernels/amx.h"
 
 #include <sys/syscall.h>
@@ -10,243 +12,379 @@
 
 #include <algorithm>
 
-#include "kernels/avx512.h"
+#include "kernels/amx_expand.h"
+#include "kernels/avx512_transpose.h"
 #include "kernels/avx512_vnni.h"
-#include "kernels/matmul_walk.h"
 #include "kernels/tables.h"
 
-#define TG_AMX __attribute__((target("amx-tile,amx-bf16,avx512f")))
-
 namespace tg {
+namespace amx {
 namespace {
 
-constexpr std::int64_t kTileRows = 16;
-constexpr std::int64_t kVectorRows = 2;  // up to here vectors are faster than tiles
-constexpr std::int64_t kStepPairs = 16;  // pairs of k in one tile: 64 bytes of an input row
+constexpr std::int64_t kTile = 16;                 // outputs, and inputs, of a tile of sums
+constexpr std::int64_t kSums = kTile * kTile;      // floats of such a tile
+constexpr std::int64_t kHalf = kTile * kRowBytes;  // bytes of a tile of weights
 
-// Registers: 0..3 sums (2 blocks of rows x 2 halves of a panel), 4 and 5 inputs, 6 and 7 weights.
+// Inputs that share a visit of weights: 512 rows of a chunk (256 KiB) stay in a level-2 cache
+// together with their sums for kPanels panels (512 KiB), which are visited before the next chunk.
+constexpr std::int64_t kMostBlocks = 32;
+constexpr std::int64_t kPanels = 8;
+
+// Registers: 0..3 sums, 4 and 5 inputs, 6 and 7 weights.
 TG_AMX void set_shapes(std::int64_t rows) {
-  const auto upper = static_cast<std::uint8_t>(std::min(rows, kTileRows));
-  const auto lower = static_cast<std::uint8_t>(std::max<std::int64_t>(0, rows - kTileRows));
   TileShapes shapes;
-  const std::uint8_t counts[8] = {upper, upper, lower, lower, upper, lower, kStepPairs, kStepPairs};
   for (int i = 0; i < 8; ++i) {
-    shapes.rows[i] = counts[i];
-    shapes.row_bytes[i] = counts[i] == 0 ? 0 : 64;
+    shapes.rows[i] = kTile;
+    shapes.row_bytes[i] = static_cast<std::uint16_t>(i < 6 ? 4 * rows : kRowBytes);
   }
   load_shapes(shapes);
 }
 
-// How far ahead of the multiplication weights are asked for, in elements: one step. Tile loads
-// alone leave 10 % of the memory's speed unused.
-constexpr std::int64_t kPrefetch = kStepPairs * kPanelWidth * 2;
-constexpr std::int64_t kSumsBytes = kSumsStride * 4;
-constexpr std::int64_t kInputBytes = kTileStride * 2;
-constexpr std::int64_t kWeightBytes = kPanelWidth * 2 * 2;
+// One call of the inner loop.
+struct Work {
+  const std::byte* w = nullptr;  // the first group; a second panel is panel_stride behind
+  std::int64_t panel_stride = 0;
+  std::int64_t groups = 0;
+  const Bf16* x = nullptr;       // the first tile of a block of inputs
+  const Bf16* second = nullptr;  // of another
+  std::int64_t rows = 0;         // of a block: a row of its tiles has 4 * rows bytes
+  std::byte* expanded = nullptr;
+  float* sums = nullptr;  // four tiles
+  bool first = true;      // the sums start at zero instead of where they are
+};
 
-// One step of k for both blocks of rows (kTwo) or the upper one.
-template <bool kTwo>
-TG_AMX inline void step(const Bf16* x, const Bf16* w) {
-  _tile_loadd(6, w, kWeightBytes);
-  _tile_loadd(7, w + kPanelWidth, kWeightBytes);
-  _tile_loadd(4, x, kInputBytes);
-  _tile_dpbf16ps(0, 4, 6);
-  _tile_dpbf16ps(1, 4, 7);
-  if constexpr (kTwo) {
-    _tile_loadd(5, x + kTileRows * kTileStride, kInputBytes);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-}
+// Sums of one row are packed: they need no turning.
+TG_AMX_INLINE std::int64_t sums_stride(std::int64_t rows) { return rows == 1 ? 4 : 64; }
 
-template <bool kTwo>
-TG_AMX void multiply(const MatmulTile<Bf16>& t) {
-  float* sums = t.sums;
-  float* lower = sums + kTileRows * kSumsStride;
+template <int kTiles>
+TG_AMX_INLINE void begin_sums(const Work& t) {
   if (t.first) {
     _tile_zero(0);
     _tile_zero(1);
-    if constexpr (kTwo) {
+    if constexpr (kTiles == 4) {
       _tile_zero(2);
       _tile_zero(3);
     }
-  } else {
-    _tile_loadd(0, sums, kSumsBytes);
-    _tile_loadd(1, sums + 16, kSumsBytes);
-    if constexpr (kTwo) {
-      _tile_loadd(2, lower, kSumsBytes);
-      _tile_loadd(3, lower + 16, kSumsBytes);
-    }
+    return;
   }
-  const std::int64_t whole = t.pairs / kStepPairs * kStepPairs;
-  for (std::int64_t i = 0; i < whole; i += kStepPairs) {
-    const Bf16* w = t.w + i * kPanelWidth * 2;
-    TG_UNROLL
-    for (std::int64_t j = 0; j < 2 * kStepPairs; ++j) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + kPrefetch + 32 * j), _MM_HINT_T0);
-    }
-    step<kTwo>(t.x + 2 * i, w);
-  }
-  if (whole < t.pairs) {
-    // The last pairs of k with zeros behind: a tile must not read past the panel, and copy_row()
-    // has put zeros behind the inputs.
-    alignas(64) Bf16 weights[kStepPairs * kPanelWidth * 2] = {};
-    std::memcpy(weights, t.w + whole * kPanelWidth * 2,
-                static_cast<std::size_t>((t.pairs - whole) * kWeightBytes));
-    step<kTwo>(t.x + 2 * whole, weights);
-  }
-  _tile_stored(0, sums, kSumsBytes);
-  _tile_stored(1, sums + 16, kSumsBytes);
-  if constexpr (kTwo) {
-    _tile_stored(2, lower, kSumsBytes);
-    _tile_stored(3, lower + 16, kSumsBytes);
+  const std::int64_t stride = sums_stride(t.rows);
+  _tile_loadd(0, t.sums, stride);
+  _tile_loadd(1, t.sums + kSums, stride);
+  if constexpr (kTiles == 4) {
+    _tile_loadd(2, t.sums + 2 * kSums, stride);
+    _tile_loadd(3, t.sums + 3 * kSums, stride);
   }
 }
 
-// Up to kVectorRows rows: vectors that do what the tile unit does, operation by operation. Memory
-// sets the speed of so few rows, and vector loads reach 10 % more of it than tile loads. The unit's
-// order (Intel's Software Developer's Manual, TDPBF16PS): for each sum, one chain of fused
-// multiply-adds over the even k of a step and one over the odd k, both from zero; their sum is
-// added to the sum. Subnormals count as zero.
-template <int R, int P>
-TG_AVX512 void multiply_like_amx(const MatmulTile<Bf16>& t) {
-  constexpr int kV = 2 * P;
-  const unsigned control = _mm_getcsr();
-  _mm_setcsr(control | 0x8040);  // flush results to zero, denormals are zeros
+template <int kTiles>
+TG_AMX_INLINE void end_sums(float* sums, std::int64_t rows) {
+  const std::int64_t stride = sums_stride(rows);
+  _tile_stored(0, sums, stride);
+  _tile_stored(1, sums + kSums, stride);
+  if constexpr (kTiles == 4) {
+    _tile_stored(2, sums + 2 * kSums, stride);
+    _tile_stored(3, sums + 3 * kSums, stride);
+  }
+}
+
+// A group of one panel times two blocks of inputs: sums [block][half of the panel].
+TG_AMX_INLINE void two_blocks(const std::byte* w, const Bf16* x, const Bf16* second) {
+  _tile_loadd(6, w, kRowBytes);
+  _tile_loadd(4, x, 64);
+  _tile_dpbf16ps(0, 6, 4);
+  _tile_loadd(7, w + kHalf, kRowBytes);
+  _tile_dpbf16ps(1, 7, 4);
+  _tile_loadd(5, second, 64);
+  _tile_dpbf16ps(2, 6, 5);
+  _tile_dpbf16ps(3, 7, 5);
+}
+
+// A group of kPanels panels, `stride` bytes apart, times one block: sums [panel][half].
+template <int kPanelCount>
+TG_AMX_INLINE void one_block(const std::byte* w, std::int64_t stride, const Bf16* x,
+                             std::int64_t x_stride) {
+  _tile_loadd(4, x, x_stride);
+  _tile_loadd(6, w, kRowBytes);
+  _tile_dpbf16ps(0, 6, 4);
+  _tile_loadd(7, w + kHalf, kRowBytes);
+  _tile_dpbf16ps(1, 7, 4);
+  if constexpr (kPanelCount == 2) {
+    w += stride;
+    _tile_loadd(6, w, kRowBytes);
+    _tile_dpbf16ps(2, 6, 4);
+    _tile_loadd(7, w + kHalf, kRowBytes);
+    _tile_dpbf16ps(3, 7, 4);
+  }
+}
+
+// Groups that wait expanded, per panel. Two panels of four are half of a level-1 cache, and so is
+// the chunk of a product with more than 32 inputs, which keeps all of its groups.
+constexpr std::int64_t kRing = 4;
+
+// kPanelCount panels times one block of inputs. The expansion is one group ahead of the tiles, so
+// that they do not wait for its stores. (Locals are copies, since the compiler takes the store of a
+// tile for a store to anything.)
+template <typename Expand, int kPanelCount>
+TG_AMX void stream_one_block(const Work& t) {
+  const std::byte* w = t.w;
+  const std::int64_t panel_stride = t.panel_stride;
+  const std::int64_t groups = t.groups;
   const Bf16* x = t.x;
-  const Bf16* w = t.w;
-  for (std::int64_t i = 0; i < t.pairs; i += kStepPairs) {
-    __m512 even[R][kV];
-    __m512 odd[R][kV];
-    TG_UNROLL
-    for (int r = 0; r < R; ++r) {
-      TG_UNROLL
-      for (int v = 0; v < kV; ++v) even[r][v] = odd[r][v] = _mm512_setzero_ps();
+  const std::int64_t rows = t.rows;
+  std::byte* ring = t.expanded;
+  constexpr std::int64_t kPanelRing = kRing * kExpandedBytes;
+  begin_sums<2 * kPanelCount>(t);
+  for (std::int64_t g = 0; g <= groups; ++g) {
+    if (g < groups) {
+      std::byte* to = ring + g % kRing * kExpandedBytes;
+      Expand::expand(w, to);
+      if constexpr (kPanelCount == 2) Expand::expand(w + panel_stride, to + kPanelRing);
+      w += group_bytes(Expand::kFormat);
     }
-    const std::int64_t pairs = std::min(kStepPairs, t.pairs - i);
-    for (std::int64_t j = 0; j < pairs; ++j, x += 2, w += 2 * kPanelWidth) {
-      __m512i inputs[R];
+    if (g > 0) {
+      one_block<kPanelCount>(ring + (g - 1) % kRing * kExpandedBytes, kPanelRing, x, 4 * rows);
+      x += rows * kGroup;
+    }
+  }
+  end_sums<2 * kPanelCount>(t.sums, rows);
+}
+
+// One panel times two blocks of 16 inputs, through a ring of kSlots groups.
+template <typename Expand, std::int64_t kSlots>
+TG_AMX void stream_two_blocks(const Work& t) {
+  const std::byte* w = t.w;
+  const std::int64_t groups = t.groups;
+  const Bf16* x = t.x;
+  const Bf16* second = t.second;
+  std::byte* ring = t.expanded;
+  float* sums = t.sums;
+  begin_sums<4>(t);
+  for (std::int64_t g = 0; g <= groups; ++g) {
+    if (g < groups) {
+      Expand::expand(w, ring + g % kSlots * kExpandedBytes);
+      w += group_bytes(Expand::kFormat);
+    }
+    if (g > 0) {
+      two_blocks(ring + (g - 1) % kSlots * kExpandedBytes, x, second);
+      x += kTile * kGroup;
+      second += kTile * kGroup;
+    }
+  }
+  end_sums<4>(sums, kTile);
+}
+
+// The same on a chunk that is expanded already.
+TG_AMX void reuse_two_blocks(const Work& t) {
+  const std::int64_t groups = t.groups;
+  const Bf16* x = t.x;
+  const Bf16* second = t.second;
+  const std::byte* w = t.expanded;
+  float* sums = t.sums;
+  begin_sums<4>(t);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    two_blocks(w, x, second);
+    w += kExpandedBytes;
+    x += kTile * kGroup;
+    second += kTile * kGroup;
+  }
+  end_sums<4>(sums, kTile);
+}
+
+TG_AMX void reuse_one_block(const Work& t) {
+  const std::int64_t groups = t.groups;
+  const Bf16* x = t.x;
+  const std::byte* w = t.expanded;
+  float* sums = t.sums;
+  begin_sums<2>(t);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    one_block<1>(w, 0, x, 64);
+    w += kExpandedBytes;
+    x += kTile * kGroup;
+  }
+  end_sums<2>(sums, kTile);
+}
+
+// Adds a block's finished sums of one panel to y, or puts them there; columns past the last output
+// are dropped. `rows` of the tile's `tile_rows` are real.
+TG_AMX void deliver(const MatmulArgs& args, const float* sums, std::int64_t panel,
+                    std::int64_t first_row, std::int64_t rows, std::int64_t tile_rows) {
+  for (std::int64_t half = 0; half < 2; ++half, sums += kSums) {
+    const std::int64_t column = panel * kPanelWidth + half * kTile;
+    const __mmask16 lanes = avx512::first_lanes(args.w.n - column);
+    __m512 out[16];
+    if (tile_rows == 1) {
+      out[0] = _mm512_load_ps(sums);
+    } else {
       TG_UNROLL
-      for (int r = 0; r < R; ++r) {
-        std::int32_t pair = 0;
-        std::memcpy(&pair, x + r * kTileStride, sizeof(pair));
-        inputs[r] = _mm512_set1_epi32(pair);
-      }
-      TG_UNROLL
-      for (int v = 0; v < kV; ++v) {
-        const __m512i weights = _mm512_load_si512(w + v / 2 * t.panel_stride + v % 2 * 32);
-        TG_UNROLL
-        for (int r = 0; r < R; ++r) {
-          even[r][v] = _mm512_fmadd_ps(avx512::widen_even(inputs[r]), avx512::widen_even(weights),
-                                       even[r][v]);
-          odd[r][v] =
-              _mm512_fmadd_ps(avx512::widen_odd(inputs[r]), avx512::widen_odd(weights), odd[r][v]);
+      for (int i = 0; i < 16; ++i) out[i] = _mm512_load_ps(sums + i * kTile);
+      avx512::transpose(out);
+    }
+    float* y = args.y + first_row * args.ldy + column;
+    for (std::int64_t r = 0; r < rows; ++r, y += args.ldy) {
+      const __m512 sum = args.add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, y), out[r]) : out[r];
+      _mm512_mask_storeu_ps(y, lanes, sum);
+    }
+  }
+}
+
+std::int64_t rows_of_block(const InputTiles& x, std::int64_t block) {
+  return std::min(InputTiles::kBlockRows, x.rows - block * InputTiles::kBlockRows);
+}
+
+// Up to 32 inputs: memory sets the pace, each panel is one stream.
+template <typename Expand>
+TG_AMX void few_inputs(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  alignas(64) std::byte ring[2 * kRing * kExpandedBytes];
+  alignas(64) float sums[4 * kSums];
+  const InputTiles& x = args.tiles;
+  Work work;
+  work.panel_stride = args.w.panel_bytes();
+  work.groups = x.groups;
+  work.x = x.tile(0, 0);
+  work.rows = x.block_rows();
+  work.expanded = ring;
+  work.sums = sums;
+  set_shapes(work.rows);
+  for (std::int64_t p = panel_begin; p < panel_end;) {
+    work.w = args.w.panel_data(p);
+    if (x.blocks() == 2) {
+      work.second = x.tile(1, 0);
+      stream_two_blocks<Expand, kRing>(work);
+      deliver(args, sums, p, 0, kTile, kTile);
+      deliver(args, sums + 2 * kSums, p, kTile, x.rows - kTile, kTile);
+      p += 1;
+    } else if (p + 2 <= panel_end) {
+      stream_one_block<Expand, 2>(work);
+      deliver(args, sums, p, 0, x.rows, x.rows);
+      deliver(args, sums + 2 * kSums, p + 1, 0, x.rows, x.rows);
+      p += 2;
+    } else {
+      stream_one_block<Expand, 1>(work);
+      deliver(args, sums, p, 0, x.rows, x.rows);
+      p += 1;
+    }
+  }
+}
+
+// Blocks [begin, end) of more than 32 inputs; `begin` is even and there are at least two.
+template <typename Expand>
+TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::int64_t end,
+                             std::int64_t panel_begin, std::int64_t panel_end) {
+  alignas(64) std::byte expanded[InputTiles::kChunk * kExpandedBytes];
+  alignas(64) float sums[kPanels * kMostBlocks * 2 * kSums];
+  const InputTiles& x = args.tiles;
+  const std::int64_t blocks = end - begin;
+  Work work;
+  work.rows = kTile;
+  work.expanded = expanded;
+  for (std::int64_t first = panel_begin; first < panel_end; first += kPanels) {
+    const std::int64_t last = std::min(panel_end, first + kPanels);
+    for (std::int64_t g = 0; g < x.groups; g += InputTiles::kChunk) {
+      work.groups = std::min(InputTiles::kChunk, x.groups - g);
+      work.first = g == 0;
+      for (std::int64_t p = first; p < last; ++p) {
+        work.w = args.w.panel_data(p) + g * group_bytes(Expand::kFormat);
+        for (std::int64_t b = 0; b < blocks; b += 2) {
+          work.x = x.tile(begin + b, g);
+          work.sums = sums + ((p - first) * blocks + b) * 2 * kSums;
+          if (b + 1 == blocks) {
+            reuse_one_block(work);
+            continue;
+          }
+          work.second = x.tile(begin + b + 1, g);
+          if (b == 0) {
+            stream_two_blocks<Expand, InputTiles::kChunk>(work);
+          } else {
+            reuse_two_blocks(work);
+          }
         }
       }
     }
-    TG_UNROLL
-    for (int r = 0; r < R; ++r) {
-      TG_UNROLL
-      for (int v = 0; v < kV; ++v) {
-        float* at = t.sums + r * kSumsStride + 16 * v;
-        const __m512 sum = t.first && i == 0 ? _mm512_setzero_ps() : _mm512_load_ps(at);
-        _mm512_store_ps(at, _mm512_add_ps(sum, _mm512_add_ps(even[r][v], odd[r][v])));
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      for (std::int64_t p = first; p < last; ++p) {
+        deliver(args, sums + ((p - first) * blocks + b) * 2 * kSums, p, (begin + b) * kTile,
+                rows_of_block(x, begin + b), kTile);
       }
     }
   }
-  _mm_setcsr(control);
 }
 
-struct Matmul {
-  using Input = Bf16;
-  static constexpr std::int64_t kRows = 2 * kTileRows;
-  static constexpr std::int64_t kRowGroup = 480;
-
-  static void set_rows(std::int64_t rows) {
-    if (rows > kVectorRows) set_shapes(rows);
-  }
-  static std::int64_t panels_for(std::int64_t rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
-
-  static void copy_row(const Bf16* x, std::int64_t count, Bf16* out) {
-    std::memcpy(out, x, static_cast<std::size_t>(count) * sizeof(Bf16));
-    const std::int64_t padded = (count / 2 + kStepPairs - 1) / kStepPairs * kStepPairs * 2;
-    std::fill(out + count, out + padded, Bf16{});
-  }
-
-  static void tile(std::int64_t rows, std::int64_t panels, const MatmulTile<Bf16>& t) {
-    if (rows == 1) {
-      panels == 1 ? multiply_like_amx<1, 1>(t) : multiply_like_amx<1, 4>(t);
-    } else if (rows == 2) {
-      panels == 1 ? multiply_like_amx<2, 1>(t) : multiply_like_amx<2, 2>(t);
-    } else if (rows <= kTileRows) {
-      multiply<false>(t);
-    } else {
-      multiply<true>(t);
+template <typename Expand>
+TG_AMX void matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  if (args.tiles.rows <= 2 * kTile) {
+    few_inputs<Expand>(args, panel_begin, panel_end);
+  } else {
+    set_shapes(kTile);
+    // Visits of nearly equal size.
+    const std::int64_t pairs = (args.tiles.blocks() + 1) / 2;
+    const std::int64_t visits = (2 * pairs + kMostBlocks - 1) / kMostBlocks;
+    for (std::int64_t v = 0; v < visits; ++v) {
+      const std::int64_t end = std::min(2 * (pairs * (v + 1) / visits), args.tiles.blocks());
+      blocks_of_inputs<Expand>(args, 2 * (pairs * v / visits), end, panel_begin, panel_end);
     }
   }
-};
-
-// Whether this CPU's tile unit adds in the order that multiply_like_amx() copies: a promise of the
-// manual that batch invariance rests on, so it is looked at, on numbers of all sizes, signs and
-// subnormals.
-TG_AMX bool vectors_agree_with_tiles() {
-  constexpr std::int64_t kPairs = 5 * kStepPairs + 3;
-  alignas(64) Bf16 x[kTileRows * kTileStride] = {};
-  alignas(64) Bf16 w[kPairs * kPanelWidth * 2];
-  std::uint64_t state = 1;
-  const auto next = [&state] {
-    state = state * 6364136223846793005U + 1442695040888963407U;  // Knuth's MMIX generator
-    const auto bits = static_cast<std::uint32_t>(state >> 40);
-    // Exponents 96..159 of 255 (2^-31 .. 2^32), and every 16th number subnormal or zero.
-    const std::uint32_t exponent = bits % 16 == 0 ? 0 : 96 + (bits >> 4) % 64;
-    return Bf16{static_cast<std::uint16_t>((bits >> 8 & 0x807f) | exponent << 7)};
-  };
-  for (std::int64_t r = 0; r < kTileRows; ++r) {
-    for (std::int64_t i = 0; i < 2 * kPairs; ++i) x[r * kTileStride + i] = next();
-  }
-  for (Bf16& v : w) v = next();
-
-  alignas(64) float tiles[kTileRows * kSumsStride] = {};
-  alignas(64) float vectors[kTileRows * kSumsStride] = {};
-  MatmulTile<Bf16> t{x, w, 0, kPairs, tiles, true};
-  set_shapes(kTileRows);
-  multiply<false>(t);
-  _tile_release();
-  for (std::int64_t r = 0; r < kTileRows; ++r) {
-    t.x = x + r * kTileStride;
-    t.sums = vectors + r * kSumsStride;
-    multiply_like_amx<1, 1>(t);
-  }
-  // Bits, not values: -0 is not 0 here.
-  return std::memcmp(tiles, vectors, sizeof(tiles)) == 0;  // NOLINT(bugprone-suspicious-memory-*)
-}
-
-TG_AMX void matmul_bf16(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
-  walk_matmul<Matmul, Bf16>(args, panel_begin, panel_end);
   // Tiles in use make every thread switch save 8 KiB.
   _tile_release();
 }
 
+void matmul_tiles(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
+  switch (args.w.format) {
+    case WeightFormat::kBf16:
+      return matmul<ExpandBf16>(args, panel_begin, panel_end);
+    case WeightFormat::kInt8:
+      return matmul<ExpandInt8>(args, panel_begin, panel_end);
+    case WeightFormat::kInt4:
+      return matmul<ExpandInt4>(args, panel_begin, panel_end);
+  }
+}
+
+TG_AMX void make_tiles(const Bf16* x, std::int64_t ldx, std::int64_t k, const InputTiles& out,
+                       std::int64_t block) {
+  const std::int64_t tile_rows = out.block_rows();
+  const std::int64_t rows = rows_of_block(out, block);
+  const auto mask = static_cast<__mmask16>(avx512::first_lanes(tile_rows));
+  x += block * InputTiles::kBlockRows * ldx;
+  for (std::int64_t g = 0; g < out.groups; ++g) {
+    const std::int64_t count = std::min(kGroup, k - g * kGroup);
+    const auto real = static_cast<__mmask32>(count == kGroup ? ~0U : (1U << count) - 1U);
+    Bf16* to = out.tile(block, g);
+    __m512 pairs[16];
+    for (std::int64_t r = 0; r < 16; ++r) {
+      pairs[r] = r < rows
+                     ? _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(real, x + r * ldx + g * kGroup))
+                     : _mm512_setzero_ps();
+    }
+    if (tile_rows == 1) {
+      _mm512_storeu_ps(reinterpret_cast<float*>(to), pairs[0]);
+      continue;
+    }
+    avx512::transpose(pairs);
+    for (std::int64_t i = 0; i < 16; ++i, to += 2 * tile_rows) {
+      _mm512_mask_storeu_ps(reinterpret_cast<float*>(to), mask, pairs[i]);
+    }
+  }
+}
+
 }  // namespace
+}  // namespace amx
 
 bool enable_amx() {
   if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16") ||
-      !__builtin_cpu_supports("amx-int8") || !__builtin_cpu_supports("avx512vnni")) {
+      !__builtin_cpu_supports("avx512bf16")) {
     return false;
   }
   // Linux makes a process ask for the tile registers (ARCH_REQ_XCOMP_PERM for XTILEDATA), because
   // each thread then needs a larger save area. Once granted it holds for all threads.
   constexpr long kRequestPermission = 0x1023;
   constexpr long kTileData = 18;
-  if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) != 0) return false;
-  return vectors_agree_with_tiles();
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 constinit const KernelTable kAmxKernels = {
     "amx",
-    matmul_bf16,
+    matmul_bf16_avx512bf16,
     matmul_f32_avx512,
-    matmul_quantized_amx,
+    matmul_quantized_avx512,
     quantize_avx512,
     rms_norm_avx512,
     sum_of_squares_avx512,
@@ -258,6 +396,9 @@ constinit const KernelTable kAmxKernels = {
     merge_attention_amx,
     embedding_portable,
     softmax_numerators_avx512,
+    WeightOrder::kRows,
+    amx::matmul_tiles,
+    amx::make_tiles,
 };
 
 }  // namespace tg

@@ -1,4 +1,4 @@
-// What: internal to the kernels layer: what both users of the tile unit share.
+// What: internal to the kernels layer: what the users of the tile unit share.
 // Who owns: nothing. Thread: any; tile registers are a thread's own.
 #pragma once
 
@@ -28,8 +28,5 @@ __attribute__((always_inline, target("amx-tile"))) inline void load_shapes(
   __asm__ volatile("" : : "r"(&shapes) : "memory");
   _tile_loadconfig(&shapes);
 }
-
-// KernelTable::matmul_quantized, for CPUs with AMX-INT8 and AVX-512 VNNI.
-void matmul_quantized_amx(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 
 }  // namespace tg

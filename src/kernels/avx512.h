@@ -27,6 +27,8 @@
 
 namespace tg {
 
+void matmul_bf16_avx512bf16(const MatmulArgs& args, std::int64_t panel_begin,
+                            std::int64_t panel_end);
 void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 void matmul_quantized_avx512(const MatmulArgs& args, std::int64_t panel_begin,
                              std::int64_t panel_end);

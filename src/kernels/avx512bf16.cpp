@@ -161,9 +161,14 @@ void attention(const AttentionArgs& args) {
 
 }  // namespace
 
+void matmul_bf16_avx512bf16(const MatmulArgs& args, std::int64_t panel_begin,
+                            std::int64_t panel_end) {
+  walk_matmul<Matmul, Bf16>(args, panel_begin, panel_end);
+}
+
 constinit const KernelTable kAvx512Bf16Kernels = {
     "avx512bf16",
-    walk_matmul<Matmul, Bf16>,
+    matmul_bf16_avx512bf16,
     matmul_f32_avx512,
     matmul_quantized_avx512,
     quantize_avx512,

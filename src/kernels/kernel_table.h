@@ -63,15 +63,54 @@ struct QuantizedRows {
   std::int64_t groups = 0;
 };
 
+// Inputs of a product with weights in WeightOrder::kRows: bf16 as operands of tiles. Rows are in
+// blocks of 16, k in groups of kGroup, and a tile is {16 pairs of k}[rows of the block][2]. Up to
+// 16 rows are one block of so many; more are filled up with rows of zeros to whole blocks. The
+// tiles of a block follow each other over a chunk of kChunk groups, then those of the next
+// block; up to 32 rows there is one chunk of all groups.
+struct InputTiles {
+  Bf16* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t groups = 0;
+
+  static constexpr std::int64_t kBlockRows = 16;
+  static constexpr std::int64_t kChunk = 8;
+  static std::int64_t padded_rows(std::int64_t rows) {
+    return rows <= kBlockRows ? rows : (rows + kBlockRows - 1) / kBlockRows * kBlockRows;
+  }
+  static std::int64_t bytes(std::int64_t rows, std::int64_t groups) {
+    return padded_rows(rows) * groups * kGroup * 2;
+  }
+  std::int64_t block_rows() const { return rows <= kBlockRows ? rows : kBlockRows; }
+  std::int64_t blocks() const { return (rows + kBlockRows - 1) / kBlockRows; }
+  std::int64_t chunk() const { return rows <= 2 * kBlockRows ? groups : kChunk; }
+  // Tile of a block and a group; the tiles behind it in the chunk are block_rows() * kGroup
+  // elements apart.
+  Bf16* tile(std::int64_t block, std::int64_t group) const {
+    const std::int64_t first = group / chunk() * chunk();
+    const std::int64_t in_chunk = chunk() < groups - first ? chunk() : groups - first;
+    return data + kGroup * (first * padded_rows(rows) + block * kBlockRows * in_chunk +
+                            (group - first) * block_rows());
+  }
+};
+
+// What a product takes its inputs as.
+enum class InputForm : std::uint8_t {
+  kPlain,      // MatmulArgs::x
+  kQuantized,  // MatmulArgs::quantized
+  kTiles,      // MatmulArgs::tiles
+};
+
 struct MatmulArgs {
-  const void* x = nullptr;  // [m][ldx] of the compute dtype; not for integer weights
+  const void* x = nullptr;  // [m][ldx] of the compute dtype
   std::int64_t ldx = 0;
   std::int64_t m = 0;
   PackedView w;
   float* y = nullptr;  // [m][ldy]; column j is output j
   std::int64_t ldy = 0;
   bool add = false;  // y += x w^T instead of y = x w^T; the sum is complete before it is added
-  QuantizedRows quantized = {};  // for integer weights: rows = m, groups = those of w
+  QuantizedRows quantized = {};  // rows = m, groups = those of w
+  InputTiles tiles = {};         // likewise
 };
 
 // Causal attention of rows [0, rows) of one sequence, for one kv head and its group of query heads.
@@ -108,14 +147,15 @@ inline std::int64_t attention_spans(std::int64_t position) { return position / k
 struct KernelTable {
   std::string_view name;
 
-  // Panels [panel_begin, panel_end) of y. x is bf16 / f32; weights are bf16, widened for f32.
-  // k of the weights must be even (the last odd input would be read past the row).
+  // Panels [panel_begin, panel_end) of y, for weights in WeightOrder::kPairs. x is bf16 / f32;
+  // weights are bf16, widened for f32. k of the weights must be even (the last odd input would be
+  // read past the row).
   void (*matmul_bf16)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
   void (*matmul_f32)(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 
-  // The same for weights of kInt8 or kInt4 and quantized rows. Per group the products are summed as
-  // integers, which is exact; then sum = fma(float(integer) * weight scale, input scale, sum),
-  // group after group from 0: the same bits in every table.
+  // The same for weights of kInt8 or kInt4, in kPairs, and quantized rows. Per group the products
+  // are summed as integers, which is exact; then sum = fma(float(integer) * weight scale, input
+  // scale, sum), group after group from 0: the same bits in every table.
   void (*matmul_quantized)(const MatmulArgs& args, std::int64_t panel_begin,
                            std::int64_t panel_end);
   // Row `row` of `out` from x[k]: scale = largest magnitude / 127, codes to nearest even. A group
@@ -147,7 +187,28 @@ struct KernelTable {
   // x[i] = exp(x[i] - max) in place; returns the sum of them (f64) and the maximum through
   // `max_out`.
   double (*softmax_numerators)(float* x, std::int64_t n, float* max_out);
+
+  // The order of weights that is fastest here with inputs in bf16. A table whose order is kRows has
+  // the functions below, and those above for kPairs too.
+  WeightOrder order = WeightOrder::kPairs;
+  // Products with weights in WeightOrder::kRows, of any format: a weight is rounded to bf16 when it
+  // is used, so an integer format gives the bits of its values in bf16.
+  void (*matmul_tiles)(const MatmulArgs& args, std::int64_t panel_begin,
+                       std::int64_t panel_end) = nullptr;
+  // Block `block` of `out` from its rows of x[rows][ldx]; the last group is filled up with zeros.
+  void (*make_tiles)(const Bf16* x, std::int64_t ldx, std::int64_t k, const InputTiles& out,
+                     std::int64_t block) = nullptr;
 };
+
+// The order to pack weights in for products with inputs of this type.
+inline WeightOrder weight_order(const KernelTable& kernels, ComputeDType dtype) {
+  return dtype == ComputeDType::kBf16 ? kernels.order : WeightOrder::kPairs;
+}
+inline InputForm input_form(const PackedView& w) {
+  return w.order == WeightOrder::kRows     ? InputForm::kTiles
+         : w.format == WeightFormat::kBf16 ? InputForm::kPlain
+                                           : InputForm::kQuantized;
+}
 
 // Scratch for attention() with up to `rows` rows per call, in floats.
 std::int64_t attention_scratch_floats(std::int64_t rows, std::int64_t group, std::int64_t head_dim);

@@ -2,12 +2,35 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
 namespace tg {
+namespace {
 
-Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, WeightFormat format) {
+// Puts the 32 nibbles of a block of Q4_0 at bit `shift` of 32 words of 16 bits, four words at a
+// time. Words are shared by four outputs, whose rows may come from several threads: hence atomic.
+// They are zero or, if the row is set again, have to be cleared.
+void set_nibbles(const std::byte* codes, int shift, std::uint64_t* words) {
+  constexpr std::uint64_t kEach = 0x0001000100010001U;
+  for (int i = 0; i < 8; ++i) {
+    std::uint64_t four = 0;
+    for (int j = 0; j < 4; ++j) {
+      const int k = 4 * i + j;
+      const auto byte = std::to_integer<std::uint64_t>(codes[k % 16]);
+      four |= (k < 16 ? byte & 15U : byte >> 4) << (16 * j);
+    }
+    const std::atomic_ref<std::uint64_t> at(words[i]);
+    at.fetch_and(~(kEach * 15U << shift), std::memory_order_relaxed);
+    at.fetch_or(four << shift, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
+
+Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, WeightFormat format,
+                                            WeightOrder order) {
   if (n <= 0 || k <= 0) {
     return error(ErrorCode::kBadArgument, "a weight matrix of {} x {} has no elements", n, k);
   }
@@ -16,13 +39,14 @@ Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, Weig
     return error(ErrorCode::kOutOfCapacity, "a weight matrix of {} x {} is beyond 2^40 elements", n,
                  k);
   }
-  const PackedView shape{nullptr, n, k, format};
+  const PackedView shape{nullptr, n, k, format, order};
   PackedMatrix matrix;
   TG_ASSIGN(matrix.buffer_, AlignedBuffer::allocate(static_cast<std::size_t>(shape.panels()) *
                                                     static_cast<std::size_t>(shape.panel_bytes())));
   matrix.n_ = n;
   matrix.k_ = k;
   matrix.format_ = format;
+  matrix.order_ = order;
   return matrix;
 }
 
@@ -36,53 +60,111 @@ void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count, cons
                             std::int64_t stride) {
   TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_ && stride >= k_);
   if (format_ == WeightFormat::kBf16) {
-    set_bf16_rows(first_row, row_count, rows, stride);
+    if (order_ == WeightOrder::kPairs) {
+      set_bf16_pairs(first_row, row_count, rows, stride);
+    } else {
+      set_bf16_rows(first_row, row_count, rows, stride);
+    }
     return;
   }
-  std::array<std::byte, kQ8Bytes> block;
-  for (std::int64_t r = 0; r < row_count; ++r) {
-    for (std::int64_t first = 0; first < k_; first += kGroup) {
-      const float* values = rows + r * stride + first;
-      std::array<float, kGroup> padded{};
-      if (k_ - first < kGroup) {
-        std::copy(values, values + (k_ - first), padded.begin());
-        values = padded.data();
-      }
-      if (format_ == WeightFormat::kInt8) {
-        quantize_q8(values, block.data());
-      } else {
-        quantize_q4(values, block.data());
-      }
-      set_block(first_row + r, first / kGroup, block.data());
+  // Rounds group g of row r into `room`.
+  put_blocks(first_row, row_count, [&](std::int64_t r, std::int64_t g, std::byte* room) {
+    const float* values = rows + r * stride + g * kGroup;
+    std::array<float, kGroup> padded{};
+    if (k_ - g * kGroup < kGroup) {
+      std::copy(values, values + (k_ - g * kGroup), padded.begin());
+      values = padded.data();
     }
-  }
+    if (format_ == WeightFormat::kInt8) {
+      quantize_q8(values, room);
+    } else {
+      quantize_q4(values, room);
+    }
+    return static_cast<const std::byte*>(room);
+  });
 }
 
 void PackedMatrix::set_blocks(std::int64_t first_row, std::int64_t row_count,
                               const std::byte* blocks, std::int64_t stride) {
   TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_ && k_ % kGroup == 0);
   const std::int64_t block_bytes = format_ == WeightFormat::kInt8 ? kQ8Bytes : kQ4Bytes;
-  for (std::int64_t r = 0; r < row_count; ++r) {
-    for (std::int64_t g = 0; g < k_ / kGroup; ++g) {
-      set_block(first_row + r, g, blocks + r * stride + g * block_bytes);
+  put_blocks(first_row, row_count, [&](std::int64_t r, std::int64_t g, std::byte*) {
+    return blocks + r * stride + g * block_bytes;
+  });
+}
+
+// block_at(r, g, room): the block of GGUF for group g of row first_row + r, in `room` or elsewhere.
+template <typename BlockAt>
+void PackedMatrix::put_blocks(std::int64_t first_row, std::int64_t row_count,
+                              const BlockAt& block_at) {
+  std::array<std::array<std::byte, kQ8Bytes>, 4> room;
+  const bool four_at_once = format_ == WeightFormat::kInt4 && order_ == WeightOrder::kRows;
+  const std::int64_t groups = view().groups();
+  for (std::int64_t r = 0; r < row_count;) {
+    const std::int64_t row = first_row + r;
+    if (four_at_once && row % 4 == 0 && r + 4 <= row_count) {
+      for (std::int64_t g = 0; g < groups; ++g) {
+        std::array<const std::byte*, 4> blocks{};
+        for (std::size_t i = 0; i < 4; ++i) {
+          blocks[i] = block_at(r + static_cast<std::int64_t>(i), g, room[i].data());
+        }
+        set_four_blocks(row, g, blocks);
+      }
+      r += 4;
+    } else {
+      for (std::int64_t g = 0; g < groups; ++g) set_block(row, g, block_at(r, g, room[0].data()));
+      r += 1;
     }
   }
 }
 
-// The block's bytes come four at a time: in both formats byte i of the codes belongs to k i (and,
-// as its high nibble, to k i + 16).
-void PackedMatrix::set_block(std::int64_t row, std::int64_t group, const std::byte* block) {
-  const std::int64_t lane = row % kPanelWidth;
-  std::byte* out =
-      buffer_.data() + row / kPanelWidth * view().panel_bytes() + group * group_bytes(format_);
-  std::memcpy(out + code_bytes(format_) + lane * 2, block, 2);
-  std::byte* codes = out + lane / 16 * half_code_bytes(format_) + lane % 16 * 4;
-  const std::int64_t count = code_bytes(format_) / kPanelWidth;
-  for (std::int64_t i = 0; i < count; i += 4) std::memcpy(codes + i * 16, block + 2 + i, 4);
+std::byte* PackedMatrix::group_at(std::int64_t row, std::int64_t group) {
+  return buffer_.data() + row / kPanelWidth * view().panel_bytes() + group * group_bytes(format_);
 }
 
-void PackedMatrix::set_bf16_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
-                                 std::int64_t stride) {
+// All outputs that share words: as set_block() does, without waiting for other threads.
+void PackedMatrix::set_four_blocks(std::int64_t row, std::int64_t group,
+                                   const std::array<const std::byte*, 4>& blocks) {
+  const std::int64_t lane = row % kPanelWidth;
+  std::byte* out = group_at(row, group);
+  auto* words = reinterpret_cast<std::uint16_t*>(out + lane / 4 * kGroup * 2);
+  for (std::size_t i = 0; i < 16; ++i) {
+    std::uint32_t low = 0;
+    std::uint32_t high = 0;
+    for (std::size_t j = 0; j < 4; ++j) {
+      const auto byte = std::to_integer<std::uint32_t>(blocks[j][2 + i]);
+      low |= (byte & 15U) << (4 * j);
+      high |= byte >> 4 << (4 * j);
+    }
+    words[i] = static_cast<std::uint16_t>(low);
+    words[i + 16] = static_cast<std::uint16_t>(high);
+  }
+  for (std::size_t j = 0; j < 4; ++j) {
+    std::memcpy(out + code_bytes(format_) + (lane + static_cast<std::int64_t>(j)) * 2, blocks[j],
+                2);
+  }
+}
+
+void PackedMatrix::set_block(std::int64_t row, std::int64_t group, const std::byte* block) {
+  const std::int64_t lane = row % kPanelWidth;
+  std::byte* out = group_at(row, group);
+  std::memcpy(out + code_bytes(format_) + lane * 2, block, 2);
+  if (order_ == WeightOrder::kPairs) {
+    // The block's bytes come four at a time: in both formats byte i of the codes belongs to k i
+    // (and, as its high nibble, to k i + 16).
+    std::byte* codes = out + lane / 16 * half_code_bytes(format_) + lane % 16 * 4;
+    const std::int64_t count = code_bytes(format_) / kPanelWidth;
+    for (std::int64_t i = 0; i < count; i += 4) std::memcpy(codes + i * 16, block + 2 + i, 4);
+  } else if (format_ == WeightFormat::kInt8) {
+    std::memcpy(out + lane * kGroup, block + 2, kGroup);
+  } else {
+    set_nibbles(block + 2, static_cast<int>(lane % 4) * 4,
+                reinterpret_cast<std::uint64_t*>(out + lane / 4 * kGroup * 2));
+  }
+}
+
+void PackedMatrix::set_bf16_pairs(std::int64_t first_row, std::int64_t row_count, const float* rows,
+                                  std::int64_t stride) {
   const std::int64_t pair_stride = kPanelWidth * 2;
   const std::int64_t panel_elements = (k_ + 1) / 2 * pair_stride;
   auto* data = buffer_.as<Bf16>();
@@ -98,6 +180,21 @@ void PackedMatrix::set_bf16_rows(std::int64_t first_row, std::int64_t row_count,
       for (std::int64_t r = 0; r < lanes; ++r) out[2 * r] = to_bf16(source[r * stride + i]);
     }
     row += lanes;
+  }
+}
+
+void PackedMatrix::set_bf16_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
+                                 std::int64_t stride) {
+  auto* data = buffer_.as<Bf16>();
+  for (std::int64_t r = 0; r < row_count; ++r) {
+    const std::int64_t row = first_row + r;
+    const float* source = rows + r * stride;
+    Bf16* out =
+        data + (row / kPanelWidth * view().groups() * kPanelWidth + row % kPanelWidth) * kGroup;
+    for (std::int64_t i = 0; i < k_; i += kGroup, out += kPanelWidth * kGroup) {
+      const std::int64_t count = std::min(kGroup, k_ - i);
+      for (std::int64_t j = 0; j < count; ++j) out[j] = to_bf16(source[i + j]);
+    }
   }
 }
 

@@ -1,17 +1,25 @@
 // What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, each one
-//   stream of memory.
+//   stream of memory, in one of two orders.
+//   WeightOrder::kPairs, for vectors whose lanes are outputs:
 //     kBf16   pairs of k: data[panel][k / 2][output % 32][k % 2]
 //     kInt8   groups of 32 k with a scale per output, the codes of GGUF's Q8_0:
 //             data[panel][k / 32] = { int8 q[2][8][16][4], f16 scale[32] }
 //     kInt4   the same with the codes of Q4_0 (value = scale * (q - 8)):
 //             data[panel][k / 32] = { nibbles q[2][4][16][4], f16 scale[32] }
 //             low nibbles hold k 0..15 of the group, high nibbles k 16..31
-//   where q is [half of the panel][4 k][output][k]: one 64-byte load brings 16 outputs x 4 k for an
-//   integer dot product, or 8 rows of a tile. Outputs and k are padded with zero weights.
+//     where q is [half of the panel][4 k][output][k]: one 64-byte load brings 16 outputs x 4 k for
+//     an integer dot product.
+//   WeightOrder::kRows, for tiles whose rows are outputs:
+//     kBf16   data[panel][k / 32][output % 32][k % 32]
+//     kInt8   data[panel][k / 32] = { int8 q[32 outputs][32 k], f16 scale[32] }
+//     kInt4   data[panel][k / 32] = { u16 q[8][32 k], f16 scale[32] }
+//             nibble j (from the low end) of q[i] belongs to output 4 i + j
+//   Outputs and k are padded with zero weights.
 // Who owns: PackedMatrix owns its memory; kernels take PackedView.
 // Thread: packing of different rows from any thread; reading from any.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -27,6 +35,7 @@ inline constexpr std::int64_t kPanelWidth = 32;  // outputs: 2 zmm or 4 ymm of f
 inline constexpr std::int64_t kGroup = kBlockWeights;  // k that share a scale
 
 enum class WeightFormat : std::uint8_t { kBf16, kInt8, kInt4 };
+enum class WeightOrder : std::uint8_t { kPairs, kRows };
 
 constexpr std::string_view name(WeightFormat f) {
   return f == WeightFormat::kBf16 ? "bf16" : f == WeightFormat::kInt8 ? "int8" : "int4";
@@ -34,28 +43,34 @@ constexpr std::string_view name(WeightFormat f) {
 
 // Codes of a group of a panel: all of them, and those of half its outputs.
 constexpr std::int64_t code_bytes(WeightFormat f) {
+  if (f == WeightFormat::kBf16) return kGroup * kPanelWidth * 2;
   return kGroup * kPanelWidth / (f == WeightFormat::kInt4 ? 2 : 1);
 }
 constexpr std::int64_t half_code_bytes(WeightFormat f) { return code_bytes(f) / 2; }
-// With the scales behind them: 17 or 9 cache lines.
-constexpr std::int64_t group_bytes(WeightFormat f) { return code_bytes(f) + kPanelWidth * 2; }
+// With the scales behind them, if there are any: 32, 17 or 9 cache lines.
+constexpr std::int64_t group_bytes(WeightFormat f) {
+  return code_bytes(f) + (f == WeightFormat::kBf16 ? 0 : kPanelWidth * 2);
+}
 
 struct PackedView {
   const std::byte* data = nullptr;
   std::int64_t n = 0;  // outputs
   std::int64_t k = 0;  // inputs
   WeightFormat format = WeightFormat::kBf16;
+  WeightOrder order = WeightOrder::kPairs;
 
   std::int64_t panels() const { return (n + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t k_pairs() const { return (k + 1) / 2; }
   std::int64_t groups() const { return (k + kGroup - 1) / kGroup; }
   std::int64_t panel_bytes() const {
-    if (format == WeightFormat::kBf16) return k_pairs() * kPanelWidth * 2 * 2;
+    if (format == WeightFormat::kBf16 && order == WeightOrder::kPairs) {
+      return k_pairs() * kPanelWidth * 2 * 2;
+    }
     return groups() * group_bytes(format);
   }
   // Outputs [first, first + count) as a matrix of their own; `first` at the border of a panel.
   PackedView outputs(std::int64_t first, std::int64_t count) const {
-    return {data + first / kPanelWidth * panel_bytes(), count, k, format};
+    return {data + first / kPanelWidth * panel_bytes(), count, k, format, order};
   }
   const std::byte* panel_data(std::int64_t p) const { return data + p * panel_bytes(); }
   const Bf16* panel(std::int64_t p) const { return reinterpret_cast<const Bf16*>(panel_data(p)); }
@@ -65,7 +80,8 @@ class PackedMatrix {
  public:
   // Room for n x k. Of bf16 all zero; integers are 0 times a scale of 0.
   static Result<PackedMatrix> allocate(std::int64_t n, std::int64_t k,
-                                       WeightFormat format = WeightFormat::kBf16);
+                                       WeightFormat format = WeightFormat::kBf16,
+                                       WeightOrder order = WeightOrder::kPairs);
 
   // Rounds rows [first_row, first_row + row_count) of W, given as f32 [row_count][k], to the format
   // and puts them in place. Different rows may come from different threads, also of one panel.
@@ -78,18 +94,26 @@ class PackedMatrix {
   void set_blocks(std::int64_t first_row, std::int64_t row_count, const std::byte* blocks,
                   std::int64_t stride);
 
-  PackedView view() const { return {buffer_.data(), n_, k_, format_}; }
+  PackedView view() const { return {buffer_.data(), n_, k_, format_, order_}; }
   std::size_t bytes() const { return buffer_.size(); }
 
  private:
+  void set_bf16_pairs(std::int64_t first_row, std::int64_t row_count, const float* rows,
+                      std::int64_t stride);
   void set_bf16_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
                      std::int64_t stride);
+  template <typename BlockAt>
+  void put_blocks(std::int64_t first_row, std::int64_t row_count, const BlockAt& block_at);
+  std::byte* group_at(std::int64_t row, std::int64_t group);
   void set_block(std::int64_t row, std::int64_t group, const std::byte* block);
+  void set_four_blocks(std::int64_t row, std::int64_t group,
+                       const std::array<const std::byte*, 4>& blocks);
 
   AlignedBuffer buffer_;
   std::int64_t n_ = 0;
   std::int64_t k_ = 0;
   WeightFormat format_ = WeightFormat::kBf16;
+  WeightOrder order_ = WeightOrder::kPairs;
 };
 
 }  // namespace tg

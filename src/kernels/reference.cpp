@@ -51,6 +51,14 @@ int code_at(WeightFormat format, const std::byte* group, std::int64_t j, std::in
   return (i < 16 ? nibbles & 15 : nibbles >> 4) - 8;
 }
 
+// The same in WeightOrder::kRows.
+int code_in_rows(WeightFormat format, const std::byte* group, std::int64_t j, std::int64_t i) {
+  if (format == WeightFormat::kInt8) return static_cast<std::int8_t>(group[j * kGroup + i]);
+  std::uint16_t word = 0;
+  std::memcpy(&word, group + (j / 4 * kGroup + i) * 2, sizeof(word));
+  return (word >> (j % 4 * 4) & 15) - 8;
+}
+
 float scale_at(WeightFormat format, const std::byte* group, std::int64_t j) {
   std::uint16_t half = 0;
   std::memcpy(&half, group + code_bytes(format) + 2 * j, sizeof(half));
@@ -293,18 +301,21 @@ void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
 
 void embedding_portable(const PackedView& w, std::int64_t row, float* out) {
   const std::int64_t lane = row % kPanelWidth;
+  const bool in_rows = w.order == WeightOrder::kRows;
   if (w.format == WeightFormat::kBf16) {
-    const Bf16* panel = w.panel(row / kPanelWidth) + lane * 2;
+    const Bf16* panel = w.panel(row / kPanelWidth) + lane * (in_rows ? kGroup : 2);
     for (std::int64_t i = 0; i < w.k; ++i) {
-      out[i] = to_float(panel[i / 2 * kPanelWidth * 2 + i % 2]);
+      out[i] = to_float(in_rows ? panel[i / kGroup * kPanelWidth * kGroup + i % kGroup]
+                                : panel[i / 2 * kPanelWidth * 2 + i % 2]);
     }
     return;
   }
   const std::byte* group = w.panel_data(row / kPanelWidth);
   for (std::int64_t i = 0; i < w.k; ++i) {
     if (i > 0 && i % kGroup == 0) group += group_bytes(w.format);
-    out[i] = scale_at(w.format, group, lane) *
-             static_cast<float>(code_at(w.format, group, lane, i % kGroup));
+    const int code = in_rows ? code_in_rows(w.format, group, lane, i % kGroup)
+                             : code_at(w.format, group, lane, i % kGroup);
+    out[i] = scale_at(w.format, group, lane) * static_cast<float>(code);
   }
 }
 

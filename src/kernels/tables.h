@@ -17,7 +17,7 @@ extern const KernelTable kAvx2Kernels;        // needs AVX2, FMA
 extern const KernelTable kAvx512Kernels;      // needs AVX-512 F, BW, VL, DQ
 extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 besides
 
-// Needs AMX-TILE, AMX-BF16, AMX-INT8 and AVX-512 VNNI besides kAvx512's.
+// Needs AMX-TILE and AMX-BF16 besides kAvx512Bf16's.
 extern const KernelTable kAmxKernels;
 
 // The functions of the table amx (amx_attention.cpp).

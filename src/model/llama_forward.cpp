@@ -36,7 +36,7 @@ struct LlamaForward::Sizes {
   std::int64_t vocab = 0;
   std::int64_t half_head = 0;
   std::int64_t summands = 0;  // floats
-  std::int64_t shares = 0;    // of quantised inputs, and the most groups of one
+  std::int64_t shares = 0;    // of prepared inputs, and the most groups of one
   std::int64_t groups = 0;
 
   Sizes(const ModelConfig& c, const ShardPlan& plan, const DeviceBlock& block,
@@ -87,10 +87,8 @@ std::int64_t LlamaForward::activation_bytes(const ModelConfig& c, const ShardPla
   for (const std::int64_t bytes : sizes.bytes(options.max_rows, bytes_of(options.dtype))) {
     total += bytes;
   }
-  if (options.integer_weights) {
-    total += QuantizedInputs::bytes(options.max_rows, sizes.shares, sizes.groups);
-  }
-  return total;
+  return total +
+         PreparedInputs::bytes(options.inputs, options.max_rows, sizes.shares, sizes.groups);
 }
 
 Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span<const KvCache> kv,
@@ -116,10 +114,8 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     TG_ASSIGN(f.buffers_[i], AlignedBuffer::allocate(static_cast<std::size_t>(bytes[i])));
   }
-  if (options.integer_weights) {
-    TG_ASSIGN(f.quantized_,
-              QuantizedInputs::allocate(options.max_rows, sizes.shares, sizes.groups));
-  }
+  TG_ASSIGN(f.prepared_,
+            PreparedInputs::allocate(options.inputs, options.max_rows, sizes.shares, sizes.groups));
   std::size_t next = 0;
   const auto make = [&](const char* name, ComputeDType dtype, std::int64_t width, Placement rows,
                         Placement cols) {
@@ -248,15 +244,15 @@ void LlamaForward::head(std::span<const std::int64_t> rows) {
   mine_.cols = kReplicate;
   mine_.width = block.rows() * shard_ids();
   if (mine_.width < logits_.width) mine_.data = mine_logits_.data();
-  quantize_for(head, normed_, Axis::kCols);
+  prepare_for(head, normed_, Axis::kCols);
   if (mesh_->length(Axis::kCols) == 1) {
     products_.run(
-        MeshProducts::of_devices(*mesh_, normed_, quantized_, head, Axis::kCols, mine_, false));
+        MeshProducts::of_devices(*mesh_, normed_, prepared_, head, Axis::kCols, mine_, false));
     mark("SAMPLING", "LM head");
   } else {
     MeshTensor partial = summands_of(mine_, Axis::kCols);
     products_.run(
-        MeshProducts::of_devices(*mesh_, normed_, quantized_, head, Axis::kCols, partial, false));
+        MeshProducts::of_devices(*mesh_, normed_, prepared_, head, Axis::kCols, partial, false));
     mark("SAMPLING", "LM head");
     mesh_->all_reduce(partial, Axis::kCols, Use::kSampling, mine_);
     mark("SAMPLING", "all-reduce");
@@ -334,25 +330,25 @@ MeshTensor LlamaForward::summands_of(const MeshTensor& t, Axis axis) const {
   return partial;
 }
 
-// Makes integers of x where the weights are integers.
-void LlamaForward::quantize_for(std::span<const PackedView> weights, const MeshTensor& x,
-                                Axis reduced) {
-  if (!MeshProducts::has_integers(weights)) return;
-  quantized_.make(*mesh_, *options_.kernels, x, reduced);
+// Puts x in the form that the weights take it in.
+void LlamaForward::prepare_for(std::span<const PackedView> weights, const MeshTensor& x,
+                               Axis reduced) {
+  if (!MeshProducts::need_preparing(weights)) return;
+  prepared_.make(*mesh_, *options_.kernels, x, reduced);
 }
 
 // y = x w^T, or += with `add`: the devices along `reduced` each have a summand of it.
 void LlamaForward::project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use,
                            MeshTensor& y, bool add) {
   const std::vector<PackedView> views = MeshProducts::views(w);
-  quantize_for(views, x, reduced);
+  prepare_for(views, x, reduced);
   if (mesh_->length(reduced) == 1) {
-    products_.run(MeshProducts::of_devices(*mesh_, x, quantized_, views, reduced, y, add));
+    products_.run(MeshProducts::of_devices(*mesh_, x, prepared_, views, reduced, y, add));
     mark(name(use), "product");
     return;
   }
   const MeshTensor partial = summands_of(y, reduced);
-  products_.run(MeshProducts::of_devices(*mesh_, x, quantized_, views, reduced, partial, false));
+  products_.run(MeshProducts::of_devices(*mesh_, x, prepared_, views, reduced, partial, false));
   mark(name(use), "product");
   mesh_->all_reduce(partial, reduced, use, y, add);
   mark(name(use), "all-reduce");
@@ -445,14 +441,14 @@ void LlamaForward::attention(std::int64_t layer) {
 void LlamaForward::gated_feed_forward(const LayerWeights& w) {
   const auto gate_of = MeshProducts::views(w.w1);
   const auto up_of = MeshProducts::views(w.w3);
-  quantize_for(MeshProducts::has_integers(gate_of) ? gate_of : up_of, normed_, Axis::kCols);
+  prepare_for(MeshProducts::need_preparing(gate_of) ? gate_of : up_of, normed_, Axis::kCols);
   if (mesh_->length(Axis::kCols) == 1) {
     // A thread does both products of its panels and at once the rest of these columns.
     gate_.cols = up_.cols = kReplicate;
     const auto gate =
-        MeshProducts::of_devices(*mesh_, normed_, quantized_, gate_of, Axis::kCols, gate_, false);
+        MeshProducts::of_devices(*mesh_, normed_, prepared_, gate_of, Axis::kCols, gate_, false);
     const auto up =
-        MeshProducts::of_devices(*mesh_, normed_, quantized_, up_of, Axis::kCols, up_, false);
+        MeshProducts::of_devices(*mesh_, normed_, prepared_, up_of, Axis::kCols, up_, false);
     const std::int64_t width = weights_->plan.ffn_dim();
     products_.for_panels(mesh_->block().devices(), gate[0].w.panels(),
                          [&](std::int64_t device, std::int64_t first, std::int64_t last) {
@@ -473,9 +469,9 @@ void LlamaForward::gated_feed_forward(const LayerWeights& w) {
   MeshTensor up = summands_of(up_, Axis::kCols);
   up.data = gate.data + mesh_->block().cols() * gate.slice * 4;
   auto products =
-      MeshProducts::of_devices(*mesh_, normed_, quantized_, gate_of, Axis::kCols, gate, false);
+      MeshProducts::of_devices(*mesh_, normed_, prepared_, gate_of, Axis::kCols, gate, false);
   const auto more =
-      MeshProducts::of_devices(*mesh_, normed_, quantized_, up_of, Axis::kCols, up, false);
+      MeshProducts::of_devices(*mesh_, normed_, prepared_, up_of, Axis::kCols, up, false);
   products.insert(products.end(), more.begin(), more.end());
   products_.run(products);
   mark("FF1+FF3", "product");

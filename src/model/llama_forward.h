@@ -36,7 +36,7 @@ class LlamaForward {
     const KernelTable* kernels = nullptr;
     ComputeDType dtype = ComputeDType::kBf16;
     std::int64_t max_rows = 0;
-    bool integer_weights = false;  // some weights are integers
+    InputForm inputs = InputForm::kPlain;  // what some weights take them as
   };
 
   // Bytes of activations for these options, on a process that owns `block`.
@@ -88,7 +88,7 @@ class LlamaForward {
   void gated_feed_forward(const LayerWeights& w);
   void swiglu(const MeshTensor& gate, const MeshTensor& up, std::int64_t token, std::int64_t begin,
               std::int64_t end);
-  void quantize_for(std::span<const PackedView> weights, const MeshTensor& x, Axis reduced);
+  void prepare_for(std::span<const PackedView> weights, const MeshTensor& x, Axis reduced);
   MeshTensor summands_of(const MeshTensor& t, Axis axis) const;
   void show(const HiddenProbe& probe, std::int64_t stage);
   void mark(std::string_view of, std::string_view what) {
@@ -102,7 +102,7 @@ class LlamaForward {
   Mesh* mesh_ = nullptr;
   Options options_;
   MeshProducts products_;
-  QuantizedInputs quantized_;
+  PreparedInputs prepared_;
   RowPlan rows_;
   OpTimes* times_ = nullptr;
   std::vector<float> frequencies_;  // [head_dim / 2]

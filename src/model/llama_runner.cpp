@@ -25,6 +25,12 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
                  "weights in {} multiply 8-bit inputs: f32 computing needs weights in bf16",
                  weights.formats.text());
   }
+  if (weights.formats.order == WeightOrder::kRows &&
+      weight_order(*options.kernels, options.dtype) != WeightOrder::kRows) {
+    return error(ErrorCode::kBadArgument,
+                 "weights packed in rows, for tiles; the kernels {} with {} inputs take pairs",
+                 options.kernels->name, options.dtype == ComputeDType::kBf16 ? "bf16" : "f32");
+  }
   std::unique_ptr<LlamaRunner> runner(new LlamaRunner(std::move(weights)));
   if (options.max_context > 0) runner->weights_.config.max_context = options.max_context;
   runner->capacity_ = capacity;
@@ -41,7 +47,7 @@ Result<std::unique_ptr<LlamaRunner>> LlamaRunner::create(LlamaWeights weights, T
   TG_ASSIGN(LlamaForward forward,
             LlamaForward::create(runner->weights_, runner->kv_, *runner->mesh_,
                                  {options.kernels, options.dtype, capacity.max_rows,
-                                  runner->weights_.formats.has_integers()}));
+                                  runner->weights_.formats.inputs()}));
   runner->forward_ = std::make_unique<LlamaForward>(std::move(forward));
   runner->answerer_ =
       std::make_unique<RowAnswerer>(*runner->mesh_, *runner->forward_, config.vocab);

@@ -58,7 +58,7 @@ Status allocate(LlamaWeights& w) {
   const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k,
                            WeightFormat format) -> Status {
     for (std::int64_t i = 0; i < w.block.devices(); ++i) {
-      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k, format));
+      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k, format, w.formats.order));
       matrix.push_back(std::move(part));
     }
     return {};
@@ -67,12 +67,13 @@ Status allocate(LlamaWeights& w) {
   const std::int64_t last_id = plan.part(WeightRole::kOutput, w.block.row_end - 1, 0).row_end;
   for (std::int64_t col = 0; col < w.block.cols(); ++col) {
     TG_ASSIGN(PackedMatrix embedding,
-              PackedMatrix::allocate(c.vocab, plan.dim(), w.formats.embedding));
+              PackedMatrix::allocate(c.vocab, plan.dim(), w.formats.embedding, w.formats.order));
     w.embedding.push_back(std::move(embedding));
     if (c.tied_embeddings) continue;
     PackedMatrix output;
     if (last_id > first_id) {
-      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim(), w.formats.output));
+      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim(), w.formats.output,
+                                               w.formats.order));
     }
     w.output.push_back(std::move(output));
   }
@@ -262,7 +263,7 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
 PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
   const auto slot = static_cast<std::size_t>(col - block.col_begin);
   const std::int64_t count = plan.part(WeightRole::kOutput, row, col).rows();
-  if (count == 0) return {nullptr, 0, plan.dim(), formats.output};
+  if (count == 0) return {nullptr, 0, plan.dim(), formats.output, formats.order};
   const std::int64_t stride = plan.vocab_stride();
   if (config.tied_embeddings) return embedding[slot].view().outputs(row * stride, count);
   return output[slot].view().outputs((row - block.row_begin) * stride, count);
@@ -270,8 +271,8 @@ PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
 
 std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
                                  const DeviceBlock& block, const WeightFormats& formats) {
-  const auto bytes = [](std::int64_t n, std::int64_t k, WeightFormat format) {
-    const PackedView view{nullptr, n, k, format};
+  const auto bytes = [&formats](std::int64_t n, std::int64_t k, WeightFormat format) {
+    const PackedView view{nullptr, n, k, format, formats.order};
     return view.panels() * view.panel_bytes();
   };
   const std::int64_t attention_width = plan.heads() * c.head_dim;
@@ -293,12 +294,12 @@ std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
 
 Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
                                   const DeviceBlock& block, ThreadTeam& team, WeightsWish wish,
-                                  const LoadProgress& progress) {
+                                  WeightOrder order, const LoadProgress& progress) {
   LlamaWeights weights;
   weights.config = source.config();
   weights.plan = plan;
   weights.block = block;
-  weights.formats = weight_formats(source, wish);
+  weights.formats = weight_formats(source, wish, order);
   TG_RETURN_IF_ERROR(check_shape(weights.config));
   TG_RETURN_IF_ERROR(allocate(weights));
   Targets targets(source, weights);
@@ -343,11 +344,11 @@ Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& p
   return weights;
 }
 
-Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
+Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team, WeightOrder order,
                                   const LoadProgress& progress) {
   TG_RETURN_IF_ERROR(check_shape(source.config()));
   TG_ASSIGN(const ShardPlan plan, ShardPlan::make(source.config(), MeshShape{}));
-  return load_weights(source, plan, DeviceBlock{}, team, WeightsWish::kBf16, progress);
+  return load_weights(source, plan, DeviceBlock{}, team, WeightsWish::kBf16, order, progress);
 }
 
 }  // namespace tg

@@ -62,10 +62,12 @@ using LoadProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
                                   const DeviceBlock& block, ThreadTeam& team,
                                   WeightsWish wish = WeightsWish::kBf16,
+                                  WeightOrder order = WeightOrder::kPairs,
                                   const LoadProgress& progress = {});
 
 // The whole model on one device, in bf16.
 Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,
+                                  WeightOrder order = WeightOrder::kPairs,
                                   const LoadProgress& progress = {});
 
 }  // namespace tg

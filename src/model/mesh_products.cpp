@@ -25,7 +25,7 @@ std::vector<PackedView> MeshProducts::views(const ShardedMatrix& matrix) {
 }
 
 std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTensor& x,
-                                                 const QuantizedInputs& quantized,
+                                                 const PreparedInputs& prepared,
                                                  std::span<const PackedView> weights, Axis reduced,
                                                  const MeshTensor& y, bool add) {
   const bool partial = mesh.length(reduced) > 1;
@@ -48,8 +48,8 @@ std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTen
       p.y = y.f32(0, first_feature(mesh, y, row, col), summand);
       p.ldy = y.width;
       p.add = add;
-      if (p.w.format != WeightFormat::kBf16) {
-        p.quantized = quantized.share(reduced == Axis::kCols ? col : row);
+      if (input_form(p.w) != InputForm::kPlain) {
+        prepared.give(reduced == Axis::kCols ? col : row, p);
       }
       products.push_back(p);
     }
@@ -70,12 +70,14 @@ void MeshProducts::run(std::span<const MatmulArgs> products) const {
 
 void MeshProducts::run_panels(const MatmulArgs& product, std::int64_t begin,
                               std::int64_t end) const {
-  if (product.w.format != WeightFormat::kBf16) {
-    kernels_->matmul_quantized(product, begin, end);
-  } else if (dtype_ == ComputeDType::kBf16) {
-    kernels_->matmul_bf16(product, begin, end);
-  } else {
-    kernels_->matmul_f32(product, begin, end);
+  switch (input_form(product.w)) {
+    case InputForm::kTiles:
+      return kernels_->matmul_tiles(product, begin, end);
+    case InputForm::kQuantized:
+      return kernels_->matmul_quantized(product, begin, end);
+    case InputForm::kPlain:
+      return (dtype_ == ComputeDType::kBf16 ? kernels_->matmul_bf16 : kernels_->matmul_f32)(
+          product, begin, end);
   }
 }
 

@@ -13,7 +13,7 @@
 #include "kernels/kernel_table.h"
 #include "mesh/mesh.h"
 #include "model/llama_weights.h"
-#include "model/quantized_inputs.h"
+#include "model/prepared_inputs.h"
 
 namespace tg {
 
@@ -25,17 +25,17 @@ class MeshProducts {
 
   // The product of each device with its part of a weight: where the inputs lie over `reduced`, the
   // outputs over the other axis. y has a summand per device along `reduced`, or, on an axis of
-  // length 1, is the whole product (added to what is there with `add`). `quantized` is x for
-  // weights of integers, made along the same axis.
+  // length 1, is the whole product (added to what is there with `add`). `prepared` is x for
+  // weights that take it so, made along the same axis.
   static std::vector<MatmulArgs> of_devices(const Mesh& mesh, const MeshTensor& x,
-                                            const QuantizedInputs& quantized,
+                                            const PreparedInputs& prepared,
                                             std::span<const PackedView> weights, Axis reduced,
                                             const MeshTensor& y, bool add);
   static std::vector<PackedView> views(const ShardedMatrix& matrix);
-  // Whether a product with these needs quantised inputs.
-  static bool has_integers(std::span<const PackedView> weights) {
+  // Whether a product with these needs its inputs prepared.
+  static bool need_preparing(std::span<const PackedView> weights) {
     return std::any_of(weights.begin(), weights.end(),
-                       [](const PackedView& w) { return w.format != WeightFormat::kBf16; });
+                       [](const PackedView& w) { return input_form(w) != InputForm::kPlain; });
   }
 
   void run(std::span<const MatmulArgs> products) const;

@@ -61,6 +61,11 @@ bool WeightFormats::has_integers() const {
          });
 }
 
+InputForm WeightFormats::inputs() const {
+  if (order == WeightOrder::kRows) return InputForm::kTiles;
+  return has_integers() ? InputForm::kQuantized : InputForm::kPlain;
+}
+
 std::string WeightFormats::text() const {
   std::array<bool, 3> used{};
   const auto use = [&used](WeightFormat f) { used[static_cast<std::size_t>(f)] = true; };
@@ -77,9 +82,10 @@ std::string WeightFormats::text() const {
   return text;
 }
 
-WeightFormats weight_formats(const TensorSource& source, WeightsWish wish) {
+WeightFormats weight_formats(const TensorSource& source, WeightsWish wish, WeightOrder order) {
   const ModelConfig& config = source.config();
   WeightFormats formats;
+  formats.order = order;
   const auto all = [&](WeightFormat embedding, WeightFormat output, const LayerFormats& layer) {
     formats.embedding = config.tied_embeddings ? output : embedding;
     formats.output = output;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "checkpoint/tensor_source.h"
-#include "kernels/packed_matrix.h"
+#include "kernels/kernel_table.h"
 
 namespace tg {
 
@@ -35,13 +35,16 @@ struct WeightFormats {
   WeightFormat embedding = WeightFormat::kBf16;  // with tied embeddings the LM head's too
   WeightFormat output = WeightFormat::kBf16;
   std::vector<LayerFormats> layers;
+  WeightOrder order = WeightOrder::kPairs;
 
-  // Whether any product needs quantised inputs.
   bool has_integers() const;
+  // What products take their inputs as, where it is not kPlain.
+  InputForm inputs() const;
   // "bf16", or "int8", or "int4 + int8": for people.
   std::string text() const;
 };
 
-WeightFormats weight_formats(const TensorSource& source, WeightsWish wish);
+WeightFormats weight_formats(const TensorSource& source, WeightsWish wish,
+                             WeightOrder order = WeightOrder::kPairs);
 
 }  // namespace tg

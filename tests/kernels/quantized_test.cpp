@@ -278,7 +278,9 @@ TEST(HalfFloats, RoundAsTheDefinitionSays) {
 }
 
 // Blocks as a file has them, with any scale and code.
-TEST(PackedBlocks, AreTheBlocksValues) {
+class PackedBlocks : public ::testing::TestWithParam<WeightOrder> {};
+
+TEST_P(PackedBlocks, AreTheBlocksValues) {
   constexpr std::int64_t kN = 70;
   constexpr std::int64_t kK = 96;
   const KernelTable& reference = *available_kernels().back();
@@ -290,7 +292,7 @@ TEST(PackedBlocks, AreTheBlocksValues) {
       blocks[i] = static_cast<std::byte>(numbers.below(256));
       if (static_cast<std::int64_t>(i) % bytes == 1) blocks[i] &= std::byte{0xbb};  // finite
     }
-    auto w = PackedMatrix::allocate(kN, kK, format);
+    auto w = PackedMatrix::allocate(kN, kK, format, GetParam());
     ASSERT_TRUE(w);
     w->set_blocks(0, 33, blocks.data(), 3 * bytes);
     w->set_blocks(33, kN - 33, blocks.data() + 33 * 3 * bytes, 3 * bytes);
@@ -310,8 +312,19 @@ TEST(PackedBlocks, AreTheBlocksValues) {
             << name(format) << " row " << r << " input " << i;
       }
     }
+    // Set again in other pieces, which share words with their neighbours: the same bytes.
+    std::vector<std::byte> before(w->view().data, w->view().data + w->bytes());
+    for (std::int64_t r = kN - 1; r >= 0; --r) {
+      w->set_blocks(r, 1, blocks.data() + r * 3 * bytes, 3 * bytes);
+    }
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), w->view().data)) << name(format);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(, PackedBlocks, ::testing::Values(WeightOrder::kPairs, WeightOrder::kRows),
+                         [](const ::testing::TestParamInfo<WeightOrder>& order) {
+                           return order.param == WeightOrder::kPairs ? "pairs" : "rows";
+                         });
 
 }  // namespace
 }  // namespace tg

@@ -153,12 +153,12 @@ TEST(LoadWeights, ProgressEndsAtTheTotal) {
   ThreadTeam team(2);
   std::int64_t last = 0;
   std::int64_t all = 0;
-  const auto weights =
-      load_weights(MadeUpSource(middle_config()), team, [&](std::int64_t done, std::int64_t total) {
-        EXPECT_GT(done, last);
-        last = done;
-        all = total;
-      });
+  const auto weights = load_weights(MadeUpSource(middle_config()), team, WeightOrder::kPairs,
+                                    [&](std::int64_t done, std::int64_t total) {
+                                      EXPECT_GT(done, last);
+                                      last = done;
+                                      all = total;
+                                    });
   ASSERT_TRUE(weights);
   EXPECT_EQ(last, all);
   EXPECT_EQ(all, middle_config().parameters());

@@ -28,7 +28,8 @@ inline void on_rank_runners(const MeshShape& shape, int ranks, const CollectiveP
     options.capacity = {64, 64, 1024};
     options.collectives = plan;
     options.transport = &transport;
-    LlamaWeights weights = *load_weights(**source, shards, block, team);
+    LlamaWeights weights = *load_weights(**source, shards, block, team, WeightsWish::kBf16,
+                                         weight_order(*options.kernels, dtype));
     if (vocab > 0) weights.config.vocab = vocab;
     auto runner = LlamaRunner::create(std::move(weights), team, options);
     ASSERT_TRUE(runner) << runner.error().text();

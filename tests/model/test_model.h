@@ -79,7 +79,8 @@ class TestModel {
     const auto plan = ShardPlan::make((*source)->config(), setting.mesh);
     TG_CHECK(plan);
     auto weights = load_weights(**source, *plan, {0, setting.mesh.rows, 0, setting.mesh.cols},
-                                team_, setting.weights);
+                                team_, setting.weights,
+                                weight_order(**choose_kernels(setting.kernels), setting.dtype));
     TG_CHECK(weights);
     RunnerOptions options;
     options.kernels = *choose_kernels(setting.kernels);

@@ -47,8 +47,10 @@ std::unique_ptr<Subject> make(const TensorSource& source, const CollectivePlan& 
   options.capacity = {64, 16, 512};
   options.collectives = plan;
   options.transport = transport;
-  auto runner = LlamaRunner::create(*load_weights(source, shards, block, subject->team),
-                                    subject->team, options);
+  auto runner =
+      LlamaRunner::create(*load_weights(source, shards, block, subject->team, WeightsWish::kBf16,
+                                        weight_order(*options.kernels, dtype)),
+                          subject->team, options);
   TG_CHECK(runner.has_value());
   subject->runner = std::move(*runner);
   return subject;

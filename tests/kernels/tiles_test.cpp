@@ -1,0 +1,184 @@
+// Products on tiles (WeightOrder::kRows): against double precision, integer formats bit-equal to
+// their values in bf16, and a row alone as in any company. Runs for every table that has tiles; a
+// CPU with none has nothing to test.
+#include <gtest/gtest.h>
+
+#include "kernel_inputs.h"
+#include "tensor/aligned_buffer.h"
+
+namespace tg {
+namespace {
+
+constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4};
+
+PackedMatrix pack(std::int64_t n, std::int64_t k, WeightFormat format,
+                  const std::vector<float>& values) {
+  auto made = PackedMatrix::allocate(n, k, format, WeightOrder::kRows);
+  TG_CHECK(made);
+  made->set_rows(0, n, values);
+  return std::move(*made);
+}
+
+// Rows of x as tiles, garbage first.
+struct Tiles {
+  AlignedBuffer room;
+  InputTiles tiles;
+
+  Tiles(const KernelTable& kernels, const Row& x, std::int64_t first, std::int64_t rows,
+        std::int64_t k) {
+    const std::int64_t groups = (k + kGroup - 1) / kGroup;
+    const std::int64_t bytes = InputTiles::bytes(rows, groups);
+    auto made = AlignedBuffer::allocate(static_cast<std::size_t>(bytes));
+    TG_CHECK(made);
+    room = std::move(*made);
+    std::memset(room.data(), 0x7f, room.size());
+    tiles = {room.as<Bf16>(), rows, groups};
+    for (std::int64_t b = 0; b < tiles.blocks(); ++b) {
+      kernels.make_tiles(static_cast<const Bf16*>(x.data(first * k)), k, k, tiles, b);
+    }
+  }
+};
+
+std::vector<float> product(const KernelTable& kernels, const PackedMatrix& w, const Tiles& x,
+                           std::vector<std::int64_t> cuts = {}, bool add = false) {
+  const std::int64_t n = w.view().n;
+  const std::int64_t ldy = n + 5;
+  std::vector<float> y(static_cast<std::size_t>(x.tiles.rows * ldy), add ? 0.5F : -7.0F);
+  MatmulArgs args;
+  args.m = x.tiles.rows;
+  args.w = w.view();
+  args.y = y.data();
+  args.ldy = ldy;
+  args.add = add;
+  args.tiles = x.tiles;
+  cuts.insert(cuts.begin(), 0);
+  cuts.push_back(args.w.panels());
+  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+    kernels.matmul_tiles(args, cuts[i], cuts[i + 1]);
+  }
+  std::vector<float> dense;
+  for (std::int64_t r = 0; r < args.m; ++r) {
+    const auto row = y.begin() + r * ldy;
+    dense.insert(dense.end(), row, row + n);
+    for (std::int64_t j = n; j < ldy; ++j) {
+      EXPECT_EQ(row[j], add ? 0.5F : -7.0F) << "written past the last output, row " << r;
+    }
+  }
+  return dense;
+}
+
+std::vector<const KernelTable*> tables_with_tiles() {
+  std::vector<const KernelTable*> tables;
+  for (const KernelTable* table : available_kernels()) {
+    if (table->order == WeightOrder::kRows) tables.push_back(table);
+  }
+  return tables;
+}
+
+class TileProduct : public EachTable {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TileProduct);
+INSTANTIATE_TEST_SUITE_P(, TileProduct, ::testing::ValuesIn(tables_with_tiles()), table_name);
+
+TEST_P(TileProduct, AgreesWithDoublePrecision) {
+  struct Shape {
+    std::int64_t m, n, k;
+  };
+  for (const WeightFormat format : kFormats) {
+    for (const Shape s :
+         {Shape{1, 32, 2}, Shape{1, 96, 64}, Shape{2, 33, 510}, Shape{3, 160, 514},
+          Shape{5, 31, 2050}, Shape{15, 64, 130}, Shape{16, 40, 64}, Shape{17, 129, 96},
+          Shape{33, 70, 322}, Shape{50, 290, 520}, Shape{64, 40, 34}, Shape{600, 70, 66}}) {
+      const std::vector<float> values = Numbers(1).floats(s.n * s.k);
+      const PackedMatrix w = pack(s.n, s.k, format, values);
+      const Row x(ComputeDType::kBf16, Numbers(2).floats(s.m * s.k));
+      std::vector<float> weights(static_cast<std::size_t>(s.n * s.k));
+      for (std::int64_t j = 0; j < s.n; ++j) {
+        kernels().embedding(w.view(), j, weights.data() + j * s.k);
+      }
+      for (float& v : weights) v = to_float(to_bf16(v));
+      for (const bool add : {false, true}) {
+        const std::vector<float> y =
+            product(kernels(), w, Tiles(kernels(), x, 0, s.m, s.k), {}, add);
+        for (std::int64_t i = 0; i < s.m; ++i) {
+          for (std::int64_t j = 0; j < s.n; ++j) {
+            double truth = 0.0;
+            double size = 0.0;
+            for (std::int64_t k = 0; k < s.k; ++k) {
+              const double term =
+                  static_cast<double>(x.f32[static_cast<std::size_t>(i * s.k + k)]) *
+                  weights[static_cast<std::size_t>(j * s.k + k)];
+              truth += term;
+              size += std::abs(term);
+            }
+            ASSERT_NEAR(y[static_cast<std::size_t>(i * s.n + j)], truth + (add ? 0.5 : 0.0),
+                        2e-6 * size + 1e-7)
+                << name(format) << " " << s.m << " x " << s.n << " x " << s.k << " at " << i << ", "
+                << j;
+          }
+        }
+      }
+    }
+  }
+}
+
+// An integer format is a way to store bf16 weights: same values, same bits.
+TEST_P(TileProduct, IntegersAreTheirValuesInBf16) {
+  constexpr std::int64_t kN = 32 * 3 + 7;
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    for (const std::int64_t k : {32, 576, 1100}) {
+      const PackedMatrix w = pack(kN, k, format, Numbers(11).floats(kN * k, 3.0F));
+      std::vector<float> values(static_cast<std::size_t>(kN * k));
+      for (std::int64_t j = 0; j < kN; ++j) {
+        kernels().embedding(w.view(), j, values.data() + j * k);
+      }
+      const PackedMatrix wide = pack(kN, k, WeightFormat::kBf16, values);
+      for (const std::int64_t m : {1, 5, 16, 23, 70}) {
+        const Row x(ComputeDType::kBf16, Numbers(12).floats(m * k));
+        const Tiles tiles(kernels(), x, 0, m, k);
+        ASSERT_TRUE(same_bits(product(kernels(), w, tiles), product(kernels(), wide, tiles)))
+            << name(format) << ", " << m << " rows, k = " << k;
+      }
+    }
+  }
+}
+
+TEST_P(TileProduct, ARowDoesNotShowItsCompany) {
+  constexpr std::int64_t kRows = 1100;
+  constexpr std::int64_t kK = 606;  // more than one chunk, and a rest
+  constexpr std::int64_t kN = 32 * 9 + 7;
+  for (const WeightFormat format : kFormats) {
+    const PackedMatrix w = pack(kN, kK, format, Numbers(13).floats(kN * kK));
+    const Row x(ComputeDType::kBf16, Numbers(3).floats(kRows * kK));
+    std::vector<std::vector<float>> alone;
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      alone.push_back(product(kernels(), w, Tiles(kernels(), x, r, 1, kK)));
+    }
+    for (const std::int64_t m : {2, 3, 15, 16, 17, 31, 32, 33, 47, 49, 97, 512, 513, 1100}) {
+      const std::int64_t first = (kRows - m) / 2;
+      const std::vector<float> y =
+          product(kernels(), w, Tiles(kernels(), x, first, m, kK), {m % 9, m % 9 + 1});
+      for (std::int64_t r = 0; r < m; ++r) {
+        const std::span<const float> row(y.data() + r * kN, static_cast<std::size_t>(kN));
+        ASSERT_TRUE(same_bits(row, alone[static_cast<std::size_t>(first + r)]))
+            << name(format) << " row " << r << " of " << m;
+      }
+    }
+  }
+}
+
+// A row that has no number in it keeps that to itself, also beside the rows of zeros that fill up a
+// block.
+TEST_P(TileProduct, NanStaysInItsRow) {
+  const PackedMatrix w = pack(64, 96, WeightFormat::kInt8, Numbers(15).floats(64 * 96));
+  std::vector<float> values = Numbers(16).floats(40 * 96);
+  const std::vector<float> clean =
+      product(kernels(), w, Tiles(kernels(), Row(ComputeDType::kBf16, values), 0, 40, 96));
+  values[39 * 96 + 95] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> y =
+      product(kernels(), w, Tiles(kernels(), Row(ComputeDType::kBf16, values), 0, 40, 96));
+  EXPECT_TRUE(same_bits(std::span(y).first(39 * 64), std::span(clean).first(39 * 64)));
+  for (std::size_t j = 0; j < 64; ++j) EXPECT_TRUE(std::isnan(y[39 * 64 + j]));
+}
+
+}  // namespace
+}  // namespace tg
