@@ -10,15 +10,13 @@
 // Who owns: nothing; the state is in the caller's scratch. Thread: any.
 #pragma once
 
-#include <xmmintrin.h>
-
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
 
 #include "kernels/kernel_table.h"
+#include "kernels/next_step.h"
 #include "kernels/tables.h"
 
 namespace tg {
@@ -73,9 +71,6 @@ class SlotArray {
   std::int64_t stride_;
 };
 
-inline constexpr std::size_t kGroupsPerStep = kAttentionStep / kKeyGroup;
-using StepGroups = std::array<KeyGroup, kGroupsPerStep>;
-
 // Cuts `slots` slots into register blocks: f.template run<S>(first slot) with S <= Max.
 template <int Max, typename F>
 void for_slot_blocks(std::int64_t slots, const F& f, std::int64_t slot = 0) {
@@ -93,55 +88,6 @@ struct StepRows {
   std::int64_t slots() const { return rows * group; }
   std::int64_t valid(std::int64_t row) const { return std::min(kAttentionStep, first + row); }
 };
-
-// Asks for the memory of the next step, little by little while this one is computed. Lines are
-// taken from all keys and values of the step in turn: the processor's own prefetching sees several
-// streams and runs ahead in each, which reaches more of the memory's speed than one stream.
-class NextStep {
- public:
-  NextStep() = default;
-  NextStep(const StepGroups& groups, std::int64_t count, const KvLayer& kv)
-      : lines_(kKeyGroup * kv_vector_bytes(kv.format, kv.dtype, kv.head_dim) / 64),
-        calls_(kv.format == KvFormat::kCompute ? lines_ : 2 * lines_of_bf16(kv)),
-        lines_per_call_((lines_ << kFraction) / std::max<std::int64_t>(1, calls_)),
-        parts_(static_cast<std::size_t>(2 * count)) {
-    for (std::size_t g = 0; g < parts_ / 2; ++g) {
-      from_[g] = groups[g].keys;
-      from_[parts_ / 2 + g] = groups[g].values;
-    }
-  }
-
-  // Calls with 1 that are still due.
-  std::int64_t left() const { return calls_ - called_; }
-
-  // So many lines of each part. Of codes there are half as many lines as the kernels ask for of
-  // bf16, and expanding them asks as often again: then a line is taken every few calls.
-  void ask(std::int64_t calls) {
-    called_ = std::min(called_ + calls, calls_);
-    const std::int64_t end = called_ == calls_ ? lines_ : (called_ * lines_per_call_) >> kFraction;
-    for (; next_ < end; ++next_) {
-      for (std::size_t p = 0; p < parts_; ++p) {
-        _mm_prefetch(reinterpret_cast<const char*>(from_[p] + 64 * next_), _MM_HINT_T0);
-      }
-    }
-  }
-
- private:
-  static constexpr int kFraction = 16;
-  static std::int64_t lines_of_bf16(const KvLayer& kv) { return kKeyGroup * kv.head_dim * 2 / 64; }
-
-  std::array<const std::byte*, 2 * kGroupsPerStep> from_{};
-  std::int64_t lines_ = 0;  // of a group's keys, and of its values
-  std::int64_t calls_ = 0;
-  std::int64_t lines_per_call_ = 0;  // in 2^-16
-  std::int64_t called_ = 0;
-  std::size_t parts_ = 0;
-  std::int64_t next_ = 0;
-};
-
-// While codes are expanded, a line is asked for every so many of them: in all as often as while
-// bf16 is multiplied.
-inline constexpr std::int64_t kAskCodes = 256;
 
 // The keys and values of a step, as far as somebody sees them, and those of the step after it.
 struct StepMemory {

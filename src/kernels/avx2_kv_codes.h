@@ -3,8 +3,8 @@
 // Who owns: nothing. Thread: any.
 #pragma once
 
-#include "kernels/attention_walk.h"
 #include "kernels/avx2.h"
+#include "kernels/next_step.h"
 
 namespace tg::avx2 {
 
