@@ -50,7 +50,9 @@ if [ "$install" ]; then
     elif needs_tile_flags; then
       flags="$flags -DCMAKE_CXX_FLAGS='-fno-tree-dse -fno-dse'"
     fi
-    CMAKE_ARGS="$flags" pip_into "$llama" --no-binary llama-cpp-python "llama-cpp-python==$llama_version" 'numpy<3'
+    # Without pip's cache: it would bring a wheel that was built with other flags.
+    CMAKE_ARGS="$flags" pip_into "$llama" --no-cache-dir --no-binary llama-cpp-python \
+      "llama-cpp-python==$llama_version" 'numpy<3'
   fi
   if [ "$openvino" ] && ! .venv-bench-openvino/bin/python -c 'import openvino_genai' 2>/dev/null; then
     pip_into .venv-bench-openvino "openvino-genai==$openvino_version" 'numpy<3'
