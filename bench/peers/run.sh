@@ -2,10 +2,10 @@
 # Llama3 TG beside other engines on the same random-weight model files, in turns, with the same number
 # of threads; prints ratios and leaves bench/out/peers.json.
 #   bench/peers/run.sh [--arch llama3.2-1b] [--layers N] [--threads 2] [--rounds 5]
-#                      [--only decode-b8-q4_0,prefill] [--with-vllm] [--without-openvino] [--list] ...
+#                      [--only decode-b8-q4_0,prefill] [--with-vllm] [--without-openvino] [--avx2] [--list] ...
 # The first call makes a virtual environment for each engine: .venv-bench-llama (builds llama.cpp with
 # the flags of this CPU, 10 minutes and more), .venv-bench-openvino, and with --with-vllm
-# .venv-bench-vllm (about 2 GB). bench/peers/run.sh --help lists the options, --list the rows.
+# .venv-bench-vllm (about 2 GB), with --avx2 .venv-bench-llama-avx2 (a llama.cpp without AVX-512 and AMX). bench/peers/run.sh --help lists the options, --list the rows.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -15,12 +15,14 @@ vllm_version=0.32.0
 
 install=yes
 vllm=
+avx2=
 openvino=yes
 for word in "$@"; do
   case "$word" in
     --help | -h | --list) install= ;;
     --with-vllm) vllm=yes ;;
     --without-openvino) openvino= ;;
+    --avx2) avx2=yes openvino= ;;
   esac
 done
 
@@ -40,10 +42,16 @@ needs_tile_flags() {
 }
 
 if [ "$install" ]; then
-  if ! .venv-bench-llama/bin/python -c 'import llama_cpp' 2>/dev/null; then
+  llama=.venv-bench-llama${avx2:+-avx2}
+  if ! "$llama/bin/python" -c 'import llama_cpp' 2>/dev/null; then
     flags="-DLLAVA_BUILD=OFF"
-    ! needs_tile_flags || flags="$flags -DCMAKE_CXX_FLAGS='-fno-tree-dse -fno-dse'"
-    CMAKE_ARGS="$flags" pip_into .venv-bench-llama --no-binary llama-cpp-python \
+    if [ "$avx2" ]; then
+      flags="$flags -DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
+    elif needs_tile_flags; then
+      flags="$flags -DCMAKE_CXX_FLAGS='-fno-tree-dse -fno-dse'"
+    fi
+    # Without pip's cache: it would bring a wheel that was built with other flags.
+    CMAKE_ARGS="$flags" pip_into "$llama" --no-cache-dir --no-binary llama-cpp-python \
       "llama-cpp-python==$llama_version" 'numpy<3'
   fi
   if [ "$openvino" ] && ! .venv-bench-openvino/bin/python -c 'import openvino_genai' 2>/dev/null; then

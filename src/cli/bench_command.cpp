@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -36,6 +37,17 @@ struct BenchOptions {
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values.empty() ? 0.0 : values[values.size() / 2];
+}
+
+// Of the time in the runner, what each kind of operation took.
+Json shares_of(const OpTimes& times) {
+  double total = 0.0;
+  for (const OpTimes::Op& op : times.ops()) total += op.seconds;
+  Json shares;
+  for (const OpTimes::Op& op : times.ops()) {
+    shares[fmt::format("{} {}", op.of, op.what)] = std::round(op.seconds / total * 1e4) / 1e4;
+  }
+  return shares;
 }
 
 void print_json(const Json& json) {
@@ -82,7 +94,10 @@ class Bench {
       json["best_bytes_per_s"] = rate.best;
       json["pattern"] = reads_->pattern().text();
     } else {
+      OpTimes operations;
+      loaded_.runner().set_op_times(&operations);
       auto times = run_bench_work(loaded_.runner(), work);
+      loaded_.runner().set_op_times(nullptr);
       if (!times) return at_place(std::move(times).error(), text);
       json["users"] = work.users;
       json["tokens"] = times->tokens;
@@ -91,6 +106,7 @@ class Bench {
       json["median_step_s"] = median(times->step_s);
       json["median_runner_s"] = median(times->runner_s);
       json["step_s"] = times->step_s;
+      json["shares"] = shares_of(operations);
     }
     print_json(json);
     return {};

@@ -137,8 +137,9 @@ TG_AMX void stream_one_block(const Work& t) {
   for (std::int64_t g = 0; g <= groups; ++g) {
     if (g < groups) {
       std::byte* to = ring + g % kRing * kExpandedBytes;
-      Expand::expand(w, to);
-      if constexpr (kPanelCount == 2) Expand::expand(w + panel_stride, to + kPanelRing);
+      Expand::expand(w, to, Expand::kAheadOfOne);
+      if constexpr (kPanelCount == 2)
+        Expand::expand(w + panel_stride, to + kPanelRing, Expand::kAheadOfOne);
       w += group_bytes(Expand::kFormat);
     }
     if (g > 0) {
@@ -161,7 +162,7 @@ TG_AMX void stream_two_blocks(const Work& t) {
   begin_sums<4>(t);
   for (std::int64_t g = 0; g <= groups; ++g) {
     if (g < groups) {
-      Expand::expand(w, ring + g % kSlots * kExpandedBytes);
+      Expand::expand(w, ring + g % kSlots * kExpandedBytes, Expand::kAheadOfTwo);
       w += group_bytes(Expand::kFormat);
     }
     if (g > 0) {

@@ -22,14 +22,11 @@ namespace tg::amx {
 inline constexpr std::int64_t kRowBytes = kGroup * 2;  // of an expanded group: 32 k
 inline constexpr std::int64_t kExpandedBytes = kPanelWidth * kRowBytes;
 
-// Asks for the lines of a group `ahead` bytes behind it. Distances are measured: further is slower,
-// since what waits in the level-1 cache pushes out what is used.
-template <std::int64_t kBytes>
-TG_AMX_INLINE void ask(const std::byte* group, std::int64_t ahead) {
-  TG_UNROLL
-  for (std::int64_t at = 0; at < kBytes; at += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(group + ahead + at), _MM_HINT_T0);
-  }
+// Asks for the line that is `ahead` bytes behind the one at `at`. expand() asks line by line
+// between its work: all at once they fill the buffers of the level-1 cache and loads wait behind
+// them (measured: 10 % for 8 inputs, 25 % for 32). Further ahead than some 4 KiB is slower again.
+TG_AMX_INLINE void ask(const std::byte* at, std::int64_t ahead) {
+  _mm_prefetch(reinterpret_cast<const char*>(at + ahead), _MM_HINT_T0);
 }
 
 TG_AMX_INLINE void store(std::byte* to, __m512i v) { _mm512_store_si512(to, v); }
@@ -49,11 +46,14 @@ struct Scales {
 
 struct ExpandBf16 {
   static constexpr WeightFormat kFormat = WeightFormat::kBf16;
+  // How far ahead to ask for weights, with one block of inputs and with more.
+  static constexpr std::int64_t kAheadOfOne = 4096;
+  static constexpr std::int64_t kAheadOfTwo = 4096;
 
-  static TG_AMX_INLINE void expand(const std::byte* group, std::byte* to) {
-    ask<group_bytes(kFormat)>(group, 4096);
+  static TG_AMX_INLINE void expand(const std::byte* group, std::byte* to, std::int64_t ahead) {
     TG_UNROLL
     for (std::int64_t i = 0; i < kPanelWidth; ++i) {
+      ask(group + i * 64, ahead);
       store(to + i * 64, _mm512_load_si512(group + i * 64));
     }
   }
@@ -61,17 +61,20 @@ struct ExpandBf16 {
 
 struct ExpandInt8 {
   static constexpr WeightFormat kFormat = WeightFormat::kInt8;
+  static constexpr std::int64_t kAheadOfOne = 2560;
+  static constexpr std::int64_t kAheadOfTwo = 2560;
 
   static TG_AMX_INLINE __m512 values(const std::byte* codes, __m512 scale) {
     const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(codes));
     return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), scale);
   }
 
-  static TG_AMX_INLINE void expand(const std::byte* group, std::byte* to) {
-    ask<group_bytes(kFormat)>(group, 2560);
+  static TG_AMX_INLINE void expand(const std::byte* group, std::byte* to, std::int64_t ahead) {
+    ask(group + code_bytes(kFormat), ahead);
     const Scales scales(group + code_bytes(kFormat));
 #pragma GCC unroll 4
     for (std::int64_t i = 0; i < kPanelWidth; ++i) {
+      if (i % 2 == 0) ask(group + i * kGroup, ahead);
       const __m512 scale = _mm512_set1_ps(scales.at[i]);
       const __m512 low = values(group + i * kGroup, scale);
       const __m512 high = values(group + i * kGroup + 16, scale);
@@ -84,6 +87,8 @@ struct ExpandInt8 {
 // of two outputs share a register, so that one conversion makes both.
 struct ExpandInt4 {
   static constexpr WeightFormat kFormat = WeightFormat::kInt4;
+  static constexpr std::int64_t kAheadOfOne = 4096;
+  static constexpr std::int64_t kAheadOfTwo = 2560;
 
   static TG_AMX_INLINE __m512i tables(const float* scales) {
     const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
@@ -91,13 +96,14 @@ struct ExpandInt4 {
                                         _mm512_mul_ps(codes, _mm512_set1_ps(scales[0])));
   }
 
-  static TG_AMX_INLINE void expand(const std::byte* group, std::byte* to) {
-    ask<group_bytes(kFormat)>(group, 2304);
+  static TG_AMX_INLINE void expand(const std::byte* group, std::byte* to, std::int64_t ahead) {
+    ask(group + code_bytes(kFormat), ahead);
     const Scales scales(group + code_bytes(kFormat));
     const __m512i low = _mm512_set1_epi16(15);
     const __m512i second = _mm512_set1_epi16(16);
     constexpr int kAndOr = 0xea;  // (a & b) | c
     for (std::int64_t i = 0; i < kPanelWidth / 4; ++i) {
+      ask(group + i * 64, ahead);
       const __m512i q = _mm512_load_si512(group + i * 64);
       const __m512i first_two = tables(scales.at + 4 * i);
       const __m512i last_two = tables(scales.at + 4 * i + 2);

@@ -167,6 +167,9 @@ void LlamaForward::run(const StepBatch& batch, const HiddenProbe& probe) {
   embed();
   mark("EMBED", "look-up");
   show(probe, 0);
+  // A probe wants to see all rows to the end.
+  kept_.clear();
+  if (!probe) mark_asked_rows(batch);
   for (std::int64_t i = 0; i < weights_->config.layers; ++i) {
     layer(i);
     show(probe, i + 1);
@@ -198,6 +201,32 @@ void LlamaForward::embed() {
   });
 }
 
+// kept_: 0 for each planned row whose logits are asked for, -1 for the others.
+void LlamaForward::mark_asked_rows(const StepBatch& batch) {
+  kept_.assign(static_cast<std::size_t>(rows_.size()), -1);
+  std::int64_t first = 0;
+  for (const StepSequence& s : batch.sequences) {
+    for (const RowAsk& ask : s.asks) {
+      kept_[static_cast<std::size_t>(rows_.place_of(first + ask.row))] = 0;
+    }
+    first += static_cast<std::int64_t>(s.tokens.size());
+  }
+}
+
+// Behind the last layer's attention nobody looks at the other rows again: those that were asked for
+// move together, and kept_ says where each is. A row's bits do not depend on its company.
+void LlamaForward::drop_other_rows() {
+  if (kept_.empty()) return;
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < residual_.tokens; ++i) {
+    auto& place = kept_[static_cast<std::size_t>(i)];
+    if (place < 0) continue;
+    place = count++;
+    if (place < i) std::copy_n(residual_.f32(i, 0), residual_.width, residual_.f32(place, 0));
+  }
+  set_tokens(count);
+}
+
 void LlamaForward::layer(std::int64_t index) {
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(index)];
   mesh_->set_layer(index);
@@ -211,6 +240,8 @@ void LlamaForward::layer(std::int64_t index) {
   mesh_->all_gather(attended_, Axis::kCols, Use::kSdpa);
   mark("SDPA", "all-gather");
   project(attended_, w.wo, Axis::kRows, Use::kWo, residual_, true);
+  if (index + 1 == weights_->config.layers) drop_other_rows();
+  if (residual_.tokens == 0) return;
 
   rms_norm(residual_, w.ffn_norm, normed_);
   gated_feed_forward(w);
@@ -224,8 +255,10 @@ void LlamaForward::head(std::span<const std::int64_t> rows) {
   mesh_->set_layer(-1);
   chosen_.tokens = count;
   for (std::int64_t i = 0; i < count; ++i) {
-    const float* row = residual_.f32(rows_.place_of(rows[static_cast<std::size_t>(i)]), 0);
-    std::copy_n(row, c.dim, chosen_.f32(i, 0));
+    std::int64_t place = rows_.place_of(rows[static_cast<std::size_t>(i)]);
+    if (!kept_.empty()) place = kept_[static_cast<std::size_t>(place)];
+    TG_CHECK(place >= 0);
+    std::copy_n(residual_.f32(place, 0), c.dim, chosen_.f32(i, 0));
   }
   normed_.tokens = count;
   statistics_.tokens = count;

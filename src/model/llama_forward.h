@@ -48,15 +48,16 @@ class LlamaForward {
                                      Mesh& mesh, const Options& options);
 
   // Runs all rows of the batch, which was checked: ids, positions and pages are in range and there
-  // are at most max_rows rows. Keys and values go to the pages; the residual stream stays here.
+  // are at most max_rows rows. Keys and values go to the pages; of the rows that the batch asks
+  // about, the residual stream stays here.
   void run(const StepBatch& batch, const HiddenProbe& probe);
 
   // Most rows of one head() call.
   static constexpr std::int64_t kHeadRows = 32;
 
-  // Final norm and LM head of the given rows (of all rows of the batch, in order; at most
-  // kHeadRows). The logits stay here in shards of the vocabulary, one per row of the mesh, until
-  // the next call.
+  // Final norm and LM head of the given rows (counted over all rows of the batch, in order; asked
+  // for in the batch, and at most kHeadRows). The logits stay here in shards of the vocabulary, one
+  // per row of the mesh, until the next call.
   void head(std::span<const std::int64_t> rows);
 
   // Of head()'s i-th row, the logits of a shard that is in this process's block. They may be
@@ -78,6 +79,8 @@ class LlamaForward {
   LlamaForward() = default;
 
   void set_tokens(std::int64_t tokens);
+  void mark_asked_rows(const StepBatch& batch);
+  void drop_other_rows();
   void embed();
   void layer(std::int64_t index);
   void rms_norm(MeshTensor& x, std::span<const float> weight, MeshTensor& out);
@@ -104,6 +107,7 @@ class LlamaForward {
   MeshProducts products_;
   PreparedInputs prepared_;
   RowPlan rows_;
+  std::vector<std::int64_t> kept_;  // where planned rows are now; empty: all are in place
   OpTimes* times_ = nullptr;
   std::vector<float> frequencies_;  // [head_dim / 2]
 
