@@ -10,6 +10,7 @@
 #include "base/thread_team.h"
 #include "cli/number_option.h"
 #include "cli/ranks.h"
+#include "cli/weights_cache_option.h"
 
 namespace tg {
 
@@ -36,6 +37,10 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
                  "performance: w1 and w3 in int4, the rest in int8; accuracy: bf16, or int8 where "
                  "memory does not allow it")
       ->check(CLI::IsMember({"performance", "accuracy"}));
+  app.add_option("--weights-cache", options.weights_cache,
+                 "keep packed weights in this folder, about as large as the weights in memory, so "
+                 "that the next start maps them; auto: in $XDG_CACHE_HOME/llama-tg; off. Default: "
+                 "$LLAMA_TG_CACHE, else off");
   add_whole_number(app, "--threads", "threads; default: one per CPU of this process", 1, 4096, "",
                    [&options](std::int64_t n) { options.threads = static_cast<int>(n); });
   add_mesh_options(app, options.mesh);
@@ -104,6 +109,9 @@ Result<RunSettings> run_settings(const ModelOptions& options) {
   settings.kernels = *kernels;
   settings.dtype = options.compute_dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBf16;
   TG_RETURN_IF_ERROR(choose_weights(options, settings));
+  TG_ASSIGN(settings.weights_cache, weights_cache_folder(options.weights_cache, [](const char* n) {
+              return std::getenv(n);
+            }));
   TG_ASSIGN(settings.mesh,
             mesh_settings(options.mesh, [](const char* n) { return std::getenv(n); }));
   const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });

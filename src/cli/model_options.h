@@ -25,6 +25,7 @@ struct ModelOptions {
   std::string compute_dtype = "bf16";
   std::string weights_dtype;   // "stored", "bf16", "int8", "int4"; empty: by optimizations
   std::string optimizations;   // "performance", "accuracy"; empty: as stored
+  std::string weights_cache;   // a folder, "auto" or "off"; empty: $LLAMA_TG_CACHE, else off
   std::optional<int> threads;  // none: one per CPU that this process may use
   std::string chat_template;   // name of a built-in or a file; empty: the checkpoint's own
   bool verify = false;
@@ -44,6 +45,7 @@ struct RunSettings {
   ComputeDType dtype = ComputeDType::kBf16;
   WeightsWish weights = WeightsWish::kStored;
   bool int8_if_needed = false;  // where memory does not allow bf16
+  std::string weights_cache;    // folder; empty: none
   int threads = 1;
   int local_ranks = 1;  // ranks of the job on this host
   MeshSettings mesh;

@@ -8,7 +8,7 @@
 //             low nibbles hold k 0..15 of the group, high nibbles k 16..31
 //   where q is [half of the panel][4 k][output][k]: one 64-byte load brings 16 outputs x 4 k for an
 //   integer dot product, or 8 rows of a tile. Outputs and k are padded with zero weights.
-// Who owns: PackedMatrix owns its memory; kernels take PackedView.
+// Who owns: PackedMatrix owns its memory, unless made over another's; kernels take PackedView.
 // Thread: packing of different rows from any thread; reading from any.
 #pragma once
 
@@ -66,6 +66,10 @@ class PackedMatrix {
   // Room for n x k. Of bf16 all zero; integers are 0 times a scale of 0.
   static Result<PackedMatrix> allocate(std::int64_t n, std::int64_t k,
                                        WeightFormat format = WeightFormat::kBf16);
+
+  // A matrix packed before, in memory that stays another's and must outlive it. Without data it has
+  // a shape only. It cannot be written to.
+  static PackedMatrix over(const PackedView& view);
 
   // Rounds rows [first_row, first_row + row_count) of W, given as f32 [row_count][k], to the format
   // and puts them in place. Different rows may come from different threads, also of one panel.

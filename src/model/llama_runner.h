@@ -55,6 +55,8 @@ class LlamaRunner : public ModelRunner {
   void set_op_times(OpTimes* times);
   const ModelConfig& config() const { return weights_.config; }
   const WeightFormats& weight_formats() const { return weights_.formats; }
+  // Whether the weights are a file's pages (weights_cache.h).
+  bool has_mapped_weights() const { return weights_.mapped != nullptr; }
   const Mesh& mesh() const { return *mesh_; }
 
  private:
