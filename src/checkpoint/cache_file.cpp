@@ -85,6 +85,35 @@ std::string header_of(std::string_view key, std::span<const CacheFile::Section> 
   return header;
 }
 
+// Writes in whole pieces that begin at a multiple of their size, over the borders of sections: what
+// is written at once the system can keep in its largest pages, which is how it is then mapped.
+class Pieces {
+ public:
+  explicit Pieces(OutputFile& file) : file_(file) { waiting_.reserve(kPiece); }
+
+  std::uint64_t size() const { return file_.size() + waiting_.size(); }
+
+  Status append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto some = bytes.first(std::min<std::size_t>(kPiece - waiting_.size(), bytes.size()));
+      waiting_.insert(waiting_.end(), some.begin(), some.end());
+      bytes = bytes.subspan(some.size());
+      if (waiting_.size() == kPiece) TG_RETURN_IF_ERROR(flush());
+    }
+    return {};
+  }
+
+  Status flush() {
+    TG_RETURN_IF_ERROR(file_.append(waiting_));
+    waiting_.clear();
+    return {};
+  }
+
+ private:
+  OutputFile& file_;
+  std::vector<std::byte> waiting_;
+};
+
 tl::unexpected<Error> damaged(const std::string& path, std::string what) {
   return at_place(Error{ErrorCode::kBadInput, std::move(what), {}}, path);
 }
@@ -174,21 +203,22 @@ Result<std::uint64_t> write_cache_file(const std::string& path, std::string_view
   };
   const std::vector<std::uint32_t> sums = checksums(sections, team, part(0));
   for (std::size_t i = 0; i < sums.size(); ++i) table[i].checksum = sums[i];
-  TG_RETURN_IF_ERROR(file.append(header_of(key, table)));
+  Pieces pieces(file);
+  const std::string header = header_of(key, table);
+  TG_RETURN_IF_ERROR(pieces.append(std::as_bytes(std::span(header))));
   std::uint64_t done = 0;
   for (std::size_t i = 0; i < sections.size(); ++i) {
-    TG_RETURN_IF_ERROR(file.append(std::string(table[i].offset - file.size(), '\0')));
-    // Up to a border of pieces in the file: so the system can keep it in its largest pages.
-    for (std::size_t begin = 0; begin < sections[i].size();) {
-      const std::uint64_t to_border = kPiece - file.size() % kPiece;
-      const auto piece =
-          sections[i].subspan(begin, std::min<std::size_t>(to_border, sections[i].size() - begin));
-      TG_RETURN_IF_ERROR(file.append(piece));
-      begin += piece.size();
-      done += piece.size();
+    const std::string padding(table[i].offset - pieces.size(), '\0');
+    TG_RETURN_IF_ERROR(pieces.append(std::as_bytes(std::span(padding))));
+    for (std::size_t begin = 0; begin < sections[i].size(); begin += kPiece) {
+      const auto some =
+          sections[i].subspan(begin, std::min<std::size_t>(kPiece, sections[i].size() - begin));
+      TG_RETURN_IF_ERROR(pieces.append(some));
+      done += some.size();
       part(1)(done, total);
     }
   }
+  TG_RETURN_IF_ERROR(pieces.flush());
   {
     TG_ASSIGN(const CacheFile written, CacheFile::open(temporary, key));
     TG_RETURN_IF_ERROR(written.verify(team, part(2)));

@@ -59,9 +59,9 @@ class CacheFile {
 std::uint32_t checksum(std::span<const std::byte> bytes);
 
 // Writes the file under a temporary name, reads it back, compares, and then gives it its name; so
-// it is whole or not there, and several processes may try at once (all but one get kIo). Needs no
-// memory but the header's. kOutOfCapacity: the disk is too small, with both numbers. Returns the
-// file's size.
+// it is whole or not there, and several processes may try at once (all but one get kIo). Needs
+// memory for the header and a piece of 8 MiB. kOutOfCapacity: the disk is too small, with both
+// numbers. Returns the file's size.
 Result<std::uint64_t> write_cache_file(const std::string& path, std::string_view key,
                                        std::span<const std::span<const std::byte>> sections,
                                        ThreadTeam& team, const CacheProgress& progress = {});

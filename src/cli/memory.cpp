@@ -53,9 +53,11 @@ std::optional<std::int64_t> cgroup_rest() {
     const auto limit = number_in(files.limit);
     const auto used = number_in(files.used);
     if (!limit || !used) continue;
-    std::int64_t rest = *limit - *used;
-    for (const char* pages : files.file_pages) rest += field_of(files.stat, pages).value_or(0);
-    return std::max<std::int64_t>(1, rest);
+    // Counted at different moments, so there may seem to be more file pages than pages; and no
+    // limit is a number so large that nothing may be added to it.
+    std::int64_t held = *used;
+    for (const char* pages : files.file_pages) held -= field_of(files.stat, pages).value_or(0);
+    return std::max<std::int64_t>(1, *limit - std::max<std::int64_t>(0, held));
   }
   return std::nullopt;
 }
