@@ -63,7 +63,7 @@ class LlamaRunner : public ModelRunner {
   explicit LlamaRunner(LlamaWeights weights);
   Status check(const StepBatch& batch) const;
   Status check(const StepSequence& sequence) const;
-  std::vector<RowAnswer> run(const StepBatch& batch);
+  std::span<RowAnswer> run(const StepBatch& batch);
   void list_questions(const StepBatch& batch);
 
   LlamaWeights weights_;

@@ -90,7 +90,7 @@ TEST_F(WeightsCache, MappedWeightsGiveTheSameLogits) {
     const std::vector<PageId> pages = {0};
     const RowAsk ask{.kind = RowAsk::Kind::kLogits, .row = 2};
     const StepSequence sequence{tokens, 0, pages, 0, {&ask, 1}};
-    return (*runner)->step({{&sequence, 1}})->answers.at(0).logits;
+    return (*runner)->step({{&sequence, 1}})->answers[0].logits;
   };
   auto loaded = load_weights(*source_, shards, {}, team_, WeightsWish::kInt8);
   ASSERT_TRUE(loaded);
