@@ -159,7 +159,8 @@ Result<int> run(const InspectOptions& o) {
   print_out("activations       {}\n", bytes_text(need.activations));
   print_out("total             {}; available now {}\n", bytes_text(need.total()),
             bytes_text(available_memory()));
-  print_out("kernels           {} with {} threads\n", settings.kernels->name, settings.threads);
+  print_out("kernels           {} with {} threads{}\n", settings.kernels->name, settings.threads,
+            settings.cpus.empty() ? "" : " on CPUs " + cpus_text(settings.cpus));
   if (!cache.empty()) print_out("weights cache     {}\n", cache);
   print_mesh(config, shards, settings, need, o.users);
   if (!o.tensors) return 0;

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "base/thread_team.h"
 #include "cli/number_option.h"
 #include "cli/ranks.h"
 #include "cli/weights_cache_option.h"
@@ -41,8 +40,7 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
                  "keep packed weights in this folder, about as large as the weights in memory, so "
                  "that the next start maps them; auto: in $XDG_CACHE_HOME/llama-tg; off. Default: "
                  "$LLAMA_TG_CACHE, else off");
-  add_whole_number(app, "--threads", "threads; default: one per CPU of this process", 1, 4096, "",
-                   [&options](std::int64_t n) { options.threads = static_cast<int>(n); });
+  add_thread_options(app, options.threads);
   add_mesh_options(app, options.mesh);
   app.add_option("--chat-template", options.chat_template,
                  "llama3, llama3-meta, chatml or a Jinja file; default: the checkpoint's own");
@@ -116,21 +114,9 @@ Result<RunSettings> run_settings(const ModelOptions& options) {
             mesh_settings(options.mesh, [](const char* n) { return std::getenv(n); }));
   const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });
   settings.local_ranks = std::max(1, launched.local_ranks);
-  const int own = available_cpus();
-  const int of_launcher = launched.ranks > 0 ? cpus_of_launcher() : own;
-  settings.threads = options.threads.value_or(
-      launched.ranks > 0 ? cpus_of_rank(own, of_launcher, settings.local_ranks) : own);
-  if (settings.threads > own) {
-    spdlog::warn("--threads {}: this process may use {} CPU{}, so {} is taken{}", settings.threads,
-                 own, own == 1 ? "" : "s", own,
-                 of_launcher > own ? " (mpirun --bind-to none gives a rank more)" : "");
-    settings.threads = own;
-  } else if (!options.threads && launched.rank == 0 && own < of_launcher / settings.local_ranks) {
-    spdlog::warn(
-        "the launcher binds this rank to {} of {} CPUs for {} rank{}: mpirun --bind-to none "
-        "gives it more",
-        own, of_launcher, settings.local_ranks, settings.local_ranks == 1 ? "" : "s");
-  }
+  TG_ASSIGN(const ThreadSettings threads, thread_settings(options.threads, cpu_place(launched)));
+  settings.threads = threads.threads;
+  settings.cpus = threads.cpus;
   return settings;
 }
 
