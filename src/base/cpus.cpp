@@ -68,6 +68,7 @@ int available_cpus() {
 
 int physical_cores(std::span<const int> cpus) {
   std::vector<std::string> cores;
+  cores.reserve(cpus.size());
   for (const int cpu : cpus) cores.push_back(core_of(cpu));
   std::sort(cores.begin(), cores.end());
   return std::max(1, static_cast<int>(std::unique(cores.begin(), cores.end()) - cores.begin()));
@@ -77,9 +78,9 @@ std::vector<int> core_by_core(std::span<const int> cpus) {
   std::map<std::string, int> seen;
   std::vector<std::pair<int, int>> ordered;  // which of its core, CPU
   for (const int cpu : cpus) ordered.emplace_back(seen[core_of(cpu)]++, cpu);
-  std::stable_sort(ordered.begin(), ordered.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(ordered.begin(), ordered.end());
   std::vector<int> result;
+  result.reserve(ordered.size());
   for (const auto& [place, cpu] : ordered) result.push_back(cpu);
   return result;
 }

@@ -168,6 +168,7 @@ Result<CacheFile> CacheFile::open(const std::string& path, std::string_view key)
 
 Status CacheFile::verify(ThreadTeam& team, const CacheProgress& progress) const {
   std::vector<std::span<const std::byte>> all;
+  all.reserve(sections());
   for (std::size_t i = 0; i < sections(); ++i) all.push_back(section(i));
   const std::vector<std::uint32_t> sums = checksums(all, team, progress);
   for (std::size_t i = 0; i < sums.size(); ++i) {

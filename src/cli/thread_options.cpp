@@ -70,7 +70,7 @@ Result<std::vector<int>> listed_cpus(const std::string& affinity, const CpuPlace
 // takes its part of them. Bound to a socket it may share them with other ranks, and nobody says
 // which.
 Result<std::vector<int>> cores(int threads, const CpuPlace& place) {
-  const std::vector<int> ordered = core_by_core(place.own);
+  std::vector<int> ordered = core_by_core(place.own);
   const bool unbound = place.launcher.empty() || place.own.size() == place.launcher.size();
   if (unbound) return part_of(ordered, threads, place, "cores");
   if (threads == size_of(ordered)) return ordered;

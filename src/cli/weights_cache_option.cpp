@@ -63,7 +63,7 @@ Result<std::string> weights_cache_folder(const std::string& option,
     const char* text = environment(name);
     return std::string(text == nullptr ? "" : text);
   };
-  const std::string wished = option.empty() ? value("LLAMA_TG_CACHE") : option;
+  std::string wished = option.empty() ? value("LLAMA_TG_CACHE") : option;
   if (wished.empty() || wished == "off") return std::string();
   if (wished != "auto") return wished;
   if (const std::string cache = value("XDG_CACHE_HOME"); !cache.empty()) {
@@ -131,7 +131,7 @@ Result<std::string> weights_cache_state(const std::string& folder, const std::st
     return fmt::format("{}: not there yet, the next start writes it", path);
   }
   if (!cache) return tl::unexpected(cache.error());
-  const std::string there = fmt::format(
+  std::string there = fmt::format(
       "{}, {}", path, bytes_text(static_cast<std::int64_t>(cache->file().bytes().size())));
   if (!verify) return there;
   ProgressBar bar("Verifying the weights cache");
