@@ -63,6 +63,22 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::expect_use() const {
+  if (data_ == nullptr) return;
+  ::madvise(data_, size_, MADV_HUGEPAGE);
+  ::madvise(data_, size_, MADV_WILLNEED);
+}
+
+void MappedFile::populate(std::size_t offset, std::size_t length) const {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  if (data_ == nullptr || offset >= size_) return;
+  const std::size_t begin = offset / page * page;
+  const std::size_t end = offset + length < size_ ? offset + length : size_;
+#ifdef MADV_POPULATE_READ
+  ::madvise(data_ + begin, end - begin, MADV_POPULATE_READ);
+#endif
+}
+
 void MappedFile::drop(std::size_t offset, std::size_t length) const {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   if (data_ == nullptr || offset >= size_) return;

@@ -1,7 +1,6 @@
 #include "base/thread_team.h"
 
 #include <immintrin.h>
-#include <sched.h>
 
 #include <algorithm>
 
@@ -24,19 +23,26 @@ void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old,
 
 }  // namespace
 
-int available_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
-
-ThreadTeam::ThreadTeam(int threads, int spin_pauses)
+ThreadTeam::ThreadTeam(int threads, int spin_pauses, std::span<const int> cpus)
     : spin_pauses_(spin_pauses >= 0 ? spin_pauses
                                     : (threads <= available_cpus() ? kDefaultSpinPauses : 0)) {
-  for (int member = 1; member < threads; ++member) {
-    workers_.emplace_back([this, member] { work(member); });
+  const auto cpu_of = [cpus](int member) {
+    return cpus[static_cast<std::size_t>(member) % cpus.size()];
+  };
+  if (!cpus.empty()) {
+    if (spin_pauses < 0 && threads > static_cast<int>(cpus.size())) spin_pauses_ = 0;
   }
+  for (int member = 1; member < threads; ++member) {
+    const int cpu = cpus.empty() ? -1 : cpu_of(member);
+    workers_.emplace_back([this, member, cpu] {
+      if (cpu >= 0) run_on({&cpu, 1});
+      work(member);
+    });
+  }
+  if (cpus.empty()) return;
+  callers_cpus_ = allowed_cpus();  // last, as a new thread has what its maker has
+  const int own = cpu_of(0);
+  run_on({&own, 1});
 }
 
 ThreadTeam::~ThreadTeam() {
@@ -44,6 +50,7 @@ ThreadTeam::~ThreadTeam() {
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   for (std::thread& t : workers_) t.join();
+  if (!callers_cpus_.empty()) run_on(callers_cpus_);
 }
 
 void ThreadTeam::run_erased(Body body, const void* object) {

@@ -8,20 +8,21 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <vector>
 
-namespace tg {
+#include "base/cpus.h"
 
-// CPUs this process may run on now (cgroup affinity and taskset respected), at least 1.
-int available_cpus();
+namespace tg {
 
 class ThreadTeam {
  public:
   // threads >= 1. spin_pauses < 0 picks the default: a short spin when every member can have a CPU
-  // of its own, none otherwise.
-  explicit ThreadTeam(int threads, int spin_pauses = -1);
+  // of its own, none otherwise. With `cpus`, member i stays on cpus[i % size], the caller too as
+  // long as the team is there; what cannot be bound runs anywhere, as without.
+  explicit ThreadTeam(int threads, int spin_pauses = -1, std::span<const int> cpus = {});
   ~ThreadTeam();
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
@@ -82,6 +83,7 @@ class ThreadTeam {
   const void* object_ = nullptr;
   bool stopping_ = false;
   int spin_pauses_ = 0;
+  std::vector<int> callers_cpus_;  // before it was bound; empty: it was not
   std::vector<std::thread> workers_;
 };
 

@@ -44,6 +44,8 @@ class FirstLayers final : public TensorSource {
     return source_->stored_blocks(*original->second, first_row, row_count);
   }
 
+  std::vector<std::string> files() const override { return source_->files(); }
+
   void release(const TensorInfo& tensor) const override {
     const auto original = originals_.find(tensor.name);
     if (original != originals_.end()) source_->release(*original->second);

@@ -86,6 +86,14 @@ class GgufSource final : public TensorSource {
     return rows_of(found->second, row_bytes, first_row, row_count);
   }
 
+  std::vector<std::string> files() const override {
+    std::vector<std::string> paths;
+    for (const Part& part : parts_) {
+      if (!part.mapped.path().empty()) paths.push_back(part.mapped.path());
+    }
+    return paths;
+  }
+
   void release(const TensorInfo& tensor) const override {
     const auto found = locations_.find(tensor.name);
     if (found == locations_.end()) return;

@@ -129,6 +129,12 @@ void JoinedSource::read_column_cut(const JoinedTensor& tensor, std::int64_t firs
   }
 }
 
+std::vector<std::string> JoinedSource::files() const {
+  std::vector<std::string> paths;
+  for (const MappedFile& file : files_) paths.push_back(file.path());
+  return paths;
+}
+
 void JoinedSource::release(const TensorInfo& tensor) const {
   const JoinedTensor* joined = find_joined(tensor.name);
   if (joined == nullptr) return;

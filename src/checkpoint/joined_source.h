@@ -52,6 +52,7 @@ class JoinedSource final : public TensorSource {
   Status read_block(const TensorInfo& tensor, std::int64_t first_row, std::int64_t row_count,
                     std::int64_t first_column, std::int64_t column_count,
                     std::span<float> out) const override;
+  std::vector<std::string> files() const override;
   void release(const TensorInfo& tensor) const override;
 
  private:

@@ -63,6 +63,9 @@ class TensorSource {
     return {};
   }
 
+  // The files that hold the tensors, in a fixed order; none: they come from no file.
+  virtual std::vector<std::string> files() const { return {}; }
+
   // Says that the tensor will not be read again, so its file pages need not stay in memory.
   virtual void release(const TensorInfo& tensor) const = 0;
 

@@ -13,6 +13,7 @@
 #include "cli/option_values.h"
 #include "cli/print.h"
 #include "cli/ranks.h"
+#include "cli/weights_cache_option.h"
 #include "cli/weights_options.h"
 #include "engine/page_pool.h"
 #include "model/kv_cache.h"
@@ -25,6 +26,7 @@ struct InspectOptions {
   ModelOptions model;
   WeightsOptions weights;
   bool tensors = false;
+  bool verify_cache = false;
   std::int64_t users = 32;
   std::optional<std::int64_t> max_seq_len;
   std::string page_params;
@@ -102,6 +104,24 @@ void print_mesh(const ModelConfig& config, const ShardPlan& shards, const RunSet
             1e3 * seconds);
 }
 
+// The file that a run with these options would map; empty: no folder was given.
+Result<std::string> cache_state(const InspectOptions& o, const OpenedModel& model,
+                                const ShardPlan& shards, const RunSettings& settings) {
+  if (settings.weights_cache.empty()) {
+    if (!o.verify_cache) return std::string();
+    return error(ErrorCode::kBadArgument,
+                 "--verify-cache: in which folder? Give --weights-cache as the run does");
+  }
+  const MeshShape& mesh = shards.mesh();
+  const DeviceBlock all = {0, mesh.rows, 0, mesh.cols};
+  ThreadTeam team(settings.threads);
+  return weights_cache_state(
+      settings.weights_cache, model.path,
+      {*model.source, shards, all, settings.weights,
+       weight_order(*settings.kernels, settings.dtype), settings.kernels->name},
+      team, o.verify_cache);
+}
+
 Result<int> run(const InspectOptions& o) {
   TG_RETURN_IF_ERROR(needs_one_process("inspect"));
   TG_ASSIGN(const RunSettings settings, run_settings(o.model));
@@ -120,9 +140,11 @@ Result<int> run(const InspectOptions& o) {
   }
   TG_ASSIGN(const ContextPlan plan, plan_context(config, ask));
 
-  print_model(model);
   const MeshShape& mesh = settings.mesh.shape;
   TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, mesh));
+  TG_ASSIGN(const std::string cache, cache_state(o, model, shards, settings));
+
+  print_model(model);
   const MemoryNeed need =
       memory_need(config, shards, {0, mesh.rows, 0, mesh.cols},
                   weight_formats(*model.source, settings.weights,
@@ -141,7 +163,9 @@ Result<int> run(const InspectOptions& o) {
   print_out("activations       {}\n", bytes_text(need.activations));
   print_out("total             {}; available now {}\n", bytes_text(need.total()),
             bytes_text(available_memory()));
-  print_out("kernels           {} with {} threads\n", settings.kernels->name, settings.threads);
+  print_out("kernels           {} with {} threads{}\n", settings.kernels->name, settings.threads,
+            settings.cpus.empty() ? "" : " on CPUs " + cpus_text(settings.cpus));
+  if (!cache.empty()) print_out("weights cache     {}\n", cache);
   print_mesh(config, shards, settings, need, o.users);
   if (!o.tensors) return 0;
   print_out("\n");
@@ -160,6 +184,9 @@ void add_inspect_command(CLI::App& program, ChosenCommand& chosen) {
   add_checkpoint_options(*app, o->model);
   add_run_options(*app, o->model);
   add_weights_options(*app, o->weights);
+  app->add_flag("--verify-cache", o->verify_cache,
+                "compare every byte of the file that --weights-cache has for this with its "
+                "checksums (a start looks at its header only)");
   app->add_flag("--tensors", o->tensors, "list every tensor");
   add_whole_number(*app, "--users,--batch-size", "users at once", 1, 256, o->users);
   add_whole_number(*app, "--max-seq-len", "tokens per user; default: the model's context", 1,

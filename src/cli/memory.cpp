@@ -32,26 +32,32 @@ std::optional<std::int64_t> field_of(const std::string& path, const std::string&
   return std::nullopt;
 }
 
-// What is left of a cgroup limit; file pages that the kernel can drop count as left.
+// What is left of a cgroup limit; file pages that the kernel can drop count as left, the active
+// ones too: a weights cache that the last run read is among them.
 std::optional<std::int64_t> cgroup_rest() {
   struct Files {
     const char* limit;
     const char* used;
     const char* stat;
-    const char* file_pages;
+    std::array<const char*, 2> file_pages;
   };
-  constexpr std::array kVersions = {
-      Files{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current",
-            "/sys/fs/cgroup/memory.stat", "inactive_file"},
-      Files{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat",
-            "total_inactive_file"}};
+  constexpr std::array kVersions = {Files{"/sys/fs/cgroup/memory.max",
+                                          "/sys/fs/cgroup/memory.current",
+                                          "/sys/fs/cgroup/memory.stat",
+                                          {"inactive_file", "active_file"}},
+                                    Files{"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                          "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+                                          "/sys/fs/cgroup/memory/memory.stat",
+                                          {"total_inactive_file", "total_active_file"}}};
   for (const Files& files : kVersions) {
     const auto limit = number_in(files.limit);
     const auto used = number_in(files.used);
     if (!limit || !used) continue;
-    return std::max<std::int64_t>(
-        1, *limit - *used + field_of(files.stat, files.file_pages).value_or(0));
+    // Counted at different moments, so there may seem to be more file pages than pages; and no
+    // limit is a number so large that nothing may be added to it.
+    std::int64_t held = *used;
+    for (const char* pages : files.file_pages) held -= field_of(files.stat, pages).value_or(0);
+    return std::max<std::int64_t>(1, *limit - std::max<std::int64_t>(0, held));
   }
   return std::nullopt;
 }

@@ -7,9 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "base/thread_team.h"
 #include "cli/number_option.h"
 #include "cli/ranks.h"
+#include "cli/weights_cache_option.h"
 
 namespace tg {
 
@@ -32,16 +32,20 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
                  "what keys and values are kept in; int8 and bfp8 take 8.5 bits a value; default: "
                  "the compute dtype")
       ->check(CLI::IsMember({"bf16", "int8", "bfp8"}));
-  app.add_option("--weights-dtype", options.weights_dtype,
-                 "what weights are held in; stored (default): int8 and int4 of a GGUF of Q8_0 and "
-                 "Q4_0 as they are, else bf16. Without AMX integers multiply inputs rounded to 8 bits")
+  app.add_option(
+         "--weights-dtype", options.weights_dtype,
+         "what weights are held in; stored (default): int8 and int4 of a GGUF of Q8_0 and "
+         "Q4_0 as they are, else bf16. Without AMX integers multiply inputs rounded to 8 bits")
       ->check(CLI::IsMember({"stored", "bf16", "int8", "int4"}));
   app.add_option("--optimizations", options.optimizations,
                  "performance: w1 and w3 in int4, the rest in int8; accuracy: bf16, or int8 where "
                  "memory does not allow it")
       ->check(CLI::IsMember({"performance", "accuracy"}));
-  add_whole_number(app, "--threads", "threads; default: one per CPU of this process", 1, 4096, "",
-                   [&options](std::int64_t n) { options.threads = static_cast<int>(n); });
+  app.add_option("--weights-cache", options.weights_cache,
+                 "keep packed weights in this folder, about as large as the weights in memory, so "
+                 "that the next start maps them; auto: in $XDG_CACHE_HOME/llama-tg; off. Default: "
+                 "$LLAMA_TG_CACHE, else off");
+  add_thread_options(app, options.threads);
   add_mesh_options(app, options.mesh);
   app.add_option("--chat-template", options.chat_template,
                  "llama3, llama3-meta, chatml or a Jinja file; default: the checkpoint's own");
@@ -119,25 +123,16 @@ Result<RunSettings> run_settings(const ModelOptions& options) {
   settings.dtype = options.compute_dtype == "f32" ? ComputeDType::kF32 : ComputeDType::kBf16;
   TG_RETURN_IF_ERROR(choose_weights(options, settings));
   TG_RETURN_IF_ERROR(choose_kv_format(options, settings));
+  TG_ASSIGN(settings.weights_cache, weights_cache_folder(options.weights_cache, [](const char* n) {
+              return std::getenv(n);
+            }));
   TG_ASSIGN(settings.mesh,
             mesh_settings(options.mesh, [](const char* n) { return std::getenv(n); }));
   const LaunchedAs launched = launched_as([](const char* n) { return std::getenv(n); });
   settings.local_ranks = std::max(1, launched.local_ranks);
-  const int own = available_cpus();
-  const int of_launcher = launched.ranks > 0 ? cpus_of_launcher() : own;
-  settings.threads = options.threads.value_or(
-      launched.ranks > 0 ? cpus_of_rank(own, of_launcher, settings.local_ranks) : own);
-  if (settings.threads > own) {
-    spdlog::warn("--threads {}: this process may use {} CPU{}, so {} is taken{}", settings.threads,
-                 own, own == 1 ? "" : "s", own,
-                 of_launcher > own ? " (mpirun --bind-to none gives a rank more)" : "");
-    settings.threads = own;
-  } else if (!options.threads && launched.rank == 0 && own < of_launcher / settings.local_ranks) {
-    spdlog::warn(
-        "the launcher binds this rank to {} of {} CPUs for {} rank{}: mpirun --bind-to none "
-        "gives it more",
-        own, of_launcher, settings.local_ranks, settings.local_ranks == 1 ? "" : "s");
-  }
+  TG_ASSIGN(const ThreadSettings threads, thread_settings(options.threads, cpu_place(launched)));
+  settings.threads = threads.threads;
+  settings.cpus = threads.cpus;
   return settings;
 }
 

@@ -6,9 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "cli/mesh_options.h"
+#include "cli/thread_options.h"
 #include "kernels/kernel_table.h"
 #include "mesh/transport.h"
 #include "model/weight_formats.h"
@@ -23,12 +25,13 @@ struct ModelOptions {
   std::string model;  // empty: $LLAMA_DIR, then $HF_MODEL
   std::string kernels = "auto";
   std::string compute_dtype = "bf16";
-  std::string kv_dtype;        // "bf16", "int8", "bfp8"; empty: the compute dtype
-  std::string weights_dtype;   // "stored", "bf16", "int8", "int4"; empty: by optimizations
-  std::string optimizations;   // "performance", "accuracy"; empty: as stored
-  std::optional<int> threads;  // none: one per CPU that this process may use
-  std::string chat_template;   // name of a built-in or a file; empty: the checkpoint's own
+  std::string kv_dtype;       // "bf16", "int8", "bfp8"; empty: the compute dtype
+  std::string weights_dtype;  // "stored", "bf16", "int8", "int4"; empty: by optimizations
+  std::string optimizations;  // "performance", "accuracy"; empty: as stored
+  std::string weights_cache;  // a folder, "auto" or "off"; empty: $LLAMA_TG_CACHE, else off
+  std::string chat_template;  // name of a built-in or a file; empty: the checkpoint's own
   bool verify = false;
+  ThreadOptions threads;
   MeshOptions mesh;
   std::shared_ptr<Transport> transport = {};  // set by join_ranks()
 };
@@ -46,8 +49,10 @@ struct RunSettings {
   KvFormat kv_format = KvFormat::kCompute;
   WeightsWish weights = WeightsWish::kStored;
   bool int8_if_needed = false;  // where memory does not allow bf16
+  std::string weights_cache;    // folder; empty: none
   int threads = 1;
-  int local_ranks = 1;  // ranks of the job on this host
+  std::vector<int> cpus;  // that the threads stay on; empty: anywhere
+  int local_ranks = 1;    // ranks of the job on this host
   MeshSettings mesh;
   std::shared_ptr<Transport> transport;  // nullptr: no other ranks
 

@@ -12,8 +12,8 @@
 
 #include "checkpoint/gguf_source.h"
 #include "cli/memory.h"
-#include "cli/progress_bar.h"
 #include "cli/rank_agreement.h"
+#include "cli/weights_cache_option.h"
 #include "text/chat_template.h"
 #include "text/shielded_text.h"
 #include "text/utf8.h"
@@ -325,10 +325,10 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   }
 
   std::unique_ptr<LoadedModel> loaded(new LoadedModel(settings));
-  ProgressBar bar("Loading weights");
-  TG_ASSIGN(LlamaWeights weights,
-            load_weights(*model.source, shards, block, loaded->team_, weights_wish, order,
-                         [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
+  TG_ASSIGN(LlamaWeights weights, load_or_map_weights(settings.weights_cache, model.path,
+                                                      {*model.source, shards, block, weights_wish,
+                                                       order, settings.kernels->name},
+                                                      loaded->team_, "Loading weights"));
   RunnerOptions options;
   options.kernels = settings.kernels;
   options.dtype = settings.dtype;
@@ -346,11 +346,12 @@ Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& sett
                                const ContextPlan& plan) {
   const ModelConfig& config = draft.source->config();
   TG_ASSIGN(const ShardPlan shards, ShardPlan::make(config, MeshShape{}));
-  ProgressBar bar("Loading the draft model");
+  const WeightOrder order = weight_order(*settings.kernels, settings.dtype);
   TG_ASSIGN(LlamaWeights weights,
-            load_weights(*draft.source, shards, {}, team_, settings.weights,
-                         weight_order(*settings.kernels, settings.dtype),
-                         [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }));
+            load_or_map_weights(
+                settings.weights_cache, draft.path,
+                {*draft.source, shards, {}, settings.weights, order, settings.kernels->name}, team_,
+                "Loading the draft model"));
   RunnerOptions options;
   options.kernels = settings.kernels;
   options.dtype = settings.dtype;
@@ -363,14 +364,17 @@ Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& sett
 
 Status LoadedModel::start_engine(std::int64_t users, const Speculation& speculation) {
   // The first touch of every buffer is slow and belongs to loading, not to the first user's answer.
+  // Mapped weights were brought in already, and there a step would be half of what a start takes.
   const TokenId token = 0;
   const PageId page = 0;
   StepSequence warm_up;
   warm_up.tokens = {&token, 1};
   warm_up.pages = {&page, 1};
-  TG_RETURN_IF_ERROR(runner_->step({{&warm_up, 1}}));
+  if (!runner_->has_mapped_weights()) TG_RETURN_IF_ERROR(runner_->step({{&warm_up, 1}}));
   if (draft_runner_ != nullptr) {
-    TG_RETURN_IF_ERROR(draft_runner_->step({{&warm_up, 1}}));
+    if (!draft_runner_->has_mapped_weights()) {
+      TG_RETURN_IF_ERROR(draft_runner_->step({{&warm_up, 1}}));
+    }
     proposer_ = std::make_unique<DraftProposer>(*draft_runner_);
   } else if (speculation.kind == "ngram") {
     proposer_ = std::make_unique<NgramProposer>();

@@ -96,7 +96,7 @@ class LoadedModel {
 
  private:
   explicit LoadedModel(const RunSettings& settings)
-      : transport_(settings.transport), team_(settings.threads) {}
+      : transport_(settings.transport), team_(settings.threads, -1, settings.cpus) {}
   Status load_draft(const OpenedModel& draft, const RunSettings& settings, const ContextPlan& plan);
   Status start_engine(std::int64_t users, const Speculation& speculation);
 

@@ -1,7 +1,6 @@
 #include "cli/ranks.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -11,13 +10,15 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/cpus.h"
 #include "mesh/mpi_transport.h"
 
 namespace tg {
 namespace {
 
-// The first of the variables that holds a number from 0 on; 0 without one.
-int number_of(const Environment& environment, std::initializer_list<const char*> variables) {
+// The first of the variables that holds a number from 0 on; else `otherwise`.
+int number_of(const Environment& environment, std::initializer_list<const char*> variables,
+              int otherwise = 0) {
   for (const char* variable : variables) {
     const char* value = environment(variable);
     if (value == nullptr) continue;
@@ -28,7 +29,7 @@ int number_of(const Environment& environment, std::initializer_list<const char*>
       return number;
     }
   }
-  return 0;
+  return otherwise;
 }
 
 void silence_stdout() {
@@ -46,6 +47,8 @@ LaunchedAs launched_as(const Environment& environment) {
   launched.ranks = number_of(environment, {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"});
   launched.rank = number_of(environment, {"OMPI_COMM_WORLD_RANK", "PMI_RANK"});
   launched.local_ranks = number_of(environment, {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"});
+  launched.local_rank =
+      number_of(environment, {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"}, -1);
   return launched;
 }
 
@@ -54,10 +57,19 @@ int cpus_of_rank(int own, int of_launcher, int local_ranks) {
   return std::max(1, std::min(own, all / std::max(1, local_ranks)));
 }
 
-int cpus_of_launcher() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(::getppid(), sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+CpuPlace cpu_place(const LaunchedAs& launched) {
+  CpuPlace place;
+  place.own = allowed_cpus();
+  place.usable = available_cpus();
+  place.cores = physical_cores(place.own);
+  place.local_ranks = std::max(1, launched.local_ranks);
+  place.local_rank = place.local_ranks == 1 ? 0 : launched.local_rank;
+  place.first = launched.rank == 0;
+  if (launched.ranks > 0) {
+    place.launcher = allowed_cpus(::getppid());
+    if (place.launcher.empty()) place.launcher = place.own;
+  }
+  return place;
 }
 
 Status needs_one_process(const char* command) {

@@ -12,6 +12,7 @@ struct LaunchedAs {
   int rank = 0;
   int ranks = 0;        // 0: by no launcher
   int local_ranks = 0;  // on this host; 0: unknown
+  int local_rank = -1;  // among these; -1: unknown
 };
 
 // Reads the variables of Open MPI, of MPICH and its relatives (PMI).
@@ -20,8 +21,8 @@ LaunchedAs launched_as(const Environment& environment);
 // CPUs that a rank's threads take when nothing is said: its share of those that the launcher has,
 // but no more than the launcher lets it use (Open MPI binds ranks to cores or sockets by default).
 int cpus_of_rank(int own, int of_launcher, int local_ranks);
-// CPUs that the process which started this one may use; 0: not known.
-int cpus_of_launcher();
+// Which CPUs this process has, and which its launcher where there is one.
+CpuPlace cpu_place(const LaunchedAs& launched);
 
 // For commands of one process: kBadArgument under a launcher with several ranks.
 Status needs_one_process(const char* command);

@@ -66,6 +66,14 @@ struct Engine::Sequence {
     return std::span(tokens).subspan(static_cast<std::size_t>(prompt_tokens),
                                      static_cast<std::size_t>(sampled() + ahead));
   }
+  // Room for the longest that it can become, so that its steps ask for no memory: 16 bytes a token
+  // at most, which the system gives when they are written.
+  void reserve(std::int64_t block, std::int64_t most_proposals) {
+    const std::int64_t longest = prompt_tokens + max_new + most_proposals;
+    tokens.reserve(static_cast<std::size_t>(longest));
+    pages.reserve(static_cast<std::size_t>(pages_for(longest, block)));
+    timing.token_times_s.reserve(static_cast<std::size_t>(max_new));
+  }
   void drop_drafted() {
     tokens.resize(static_cast<std::size_t>(known()));
     drafted = 0;
@@ -222,7 +230,8 @@ bool Engine::step() {
   }
   drop_finished();
   if (!sequences_.empty()) {
-    const StepPlan step_plan = plan(scheduler_state());
+    list_state();
+    const StepPlan& step_plan = scheduler_.plan(state_);
     TG_CHECK(!step_plan.work.empty());
     take_pages(step_plan);
     propose(step_plan);
@@ -246,9 +255,12 @@ std::int64_t Engine::proposals_for(Sequence& s) {
   return std::clamp<std::int64_t>(proposer_->count(s.id, s.known_tokens(), most), 0, most);
 }
 
-SchedulerState Engine::scheduler_state() {
-  SchedulerState state;
+void Engine::list_state() {
+  SchedulerState& state = state_;
   state.limits = limits_;
+  state.free_pages.clear();
+  state.running.clear();
+  state.waiting.clear();
   for (const PagePool& pool : pools_) state.free_pages.push_back(pool.free_pages());
   for (const auto& [id, sequence] : sequences_) {
     Sequence& s = *sequence;
@@ -266,7 +278,6 @@ SchedulerState Engine::scheduler_state() {
     scheduled.proposals = proposals_for(s);
     (s.running ? state.running : state.waiting).push_back(scheduled);
   }
-  return state;
 }
 
 void Engine::take_pages(const StepPlan& step_plan) {
@@ -284,6 +295,7 @@ void Engine::take_pages(const StepPlan& step_plan) {
     if (work.admitted) {
       s.running = true;
       s.kv_domain = work.kv_domain;
+      s.reserve(capacity_.block, options_.speculation.tokens);
     }
     PagePool& pool = pools_[static_cast<std::size_t>(s.kv_domain)];
     TG_CHECK(pool.allocate(work.new_pages, s.pages));

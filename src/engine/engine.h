@@ -115,7 +115,7 @@ class Engine {
   void drop_finished();
   // The parts of step(), in their order.
   std::int64_t proposals_for(Sequence& s);
-  SchedulerState scheduler_state();
+  void list_state();
   void take_pages(const StepPlan& step_plan);
   void propose(const StepPlan& step_plan);
   void forget_all();
@@ -137,6 +137,8 @@ class Engine {
   // By id, which is the order of arrival; nodes do not move, so events may submit.
   std::map<RequestId, std::unique_ptr<Sequence>> sequences_;
   RequestId last_id_ = 0;
+  SchedulerState state_;  // of the step in progress, as are these
+  Scheduler scheduler_;
   std::unique_ptr<Batch> batch_;
   Proposer* proposer_;
   std::vector<ProposalAsk> proposal_asks_;  // of the step in progress

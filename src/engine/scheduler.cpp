@@ -6,18 +6,19 @@
 #include "engine/page_pool.h"
 
 namespace tg {
-namespace {
 
-class Planner {
+class Scheduler::Planner {
  public:
-  explicit Planner(const SchedulerState& state)
-      : state_(state),
-        free_(state.free_pages),
-        taken_(state.running.size(), 0),
-        preempted_(state.running.size(), false),
-        rows_left_(state.limits.max_rows) {}
-
-  StepPlan run() {
+  const StepPlan& run(const SchedulerState& state) {
+    state_ = &state;
+    free_ = state.free_pages;
+    taken_.assign(state.running.size(), 0);
+    preempted_.assign(state.running.size(), false);
+    rows_left_ = state.limits.max_rows;
+    plan_.preempted.clear();
+    plan_.work.clear();
+    decoding_.clear();
+    prefills_.clear();
     plan_running();
     // What was just taken away for lack of pages shall not come back in the same step.
     if (plan_.preempted.empty()) {
@@ -25,7 +26,7 @@ class Planner {
       share_proposals();
     }
     for (PlannedWork& work : prefills_) plan_.work.push_back(work);
-    return std::move(plan_);
+    return plan_;
   }
 
  private:
@@ -33,11 +34,11 @@ class Planner {
   // prefills share only what is left.
   void plan_running() {
     std::int64_t decodes = 0;
-    for (const ScheduledSequence& s : state_.running) decodes += s.decoding() ? 1 : 0;
+    for (const ScheduledSequence& s : state_->running) decodes += s.decoding() ? 1 : 0;
     rows_left_ -= decodes;
-    for (std::size_t i = 0; i < state_.running.size(); ++i) {
+    for (std::size_t i = 0; i < state_->running.size(); ++i) {
       if (preempted_[i]) continue;
-      const ScheduledSequence& s = state_.running[i];
+      const ScheduledSequence& s = state_->running[i];
       const std::int64_t wanted = s.decoding() ? 1 : chunk(s.remaining());
       if (wanted <= 0) continue;
       while (rows_that_fit(s, wanted) == 0 && preempt_youngest_after(i)) {
@@ -58,21 +59,21 @@ class Planner {
   // next page of each that can still grow (else the newcomer would be preempted again at once).
   // Nobody overtakes the head.
   void admit() {
-    auto users = static_cast<std::int64_t>(state_.running.size());
-    std::vector<std::int64_t> room = free_;
-    for (std::size_t i = 0; i < state_.running.size(); ++i) {
-      const ScheduledSequence& s = state_.running[i];
+    auto users = static_cast<std::int64_t>(state_->running.size());
+    room_ = free_;
+    for (std::size_t i = 0; i < state_->running.size(); ++i) {
+      const ScheduledSequence& s = state_->running[i];
       const std::int64_t held = s.pages + taken_[i];
-      room[domain(s)] -= std::max(pages(s.known), std::min(pages(s.longest), held + 1)) - held;
+      room_[domain(s)] -= std::max(pages(s.known), std::min(pages(s.longest), held + 1)) - held;
     }
-    for (const ScheduledSequence& s : state_.waiting) {
+    for (const ScheduledSequence& s : state_->waiting) {
       const std::int64_t rows = chunk(s.remaining());
-      if (users >= state_.limits.max_users || rows <= 0) return;
-      const auto best = std::max_element(room.begin(), room.end());  // the first of equals
+      if (users >= state_->limits.max_users || rows <= 0) return;
+      const auto best = std::max_element(room_.begin(), room_.end());  // the first of equals
       if (*best < pages(s.known)) return;
       *best -= std::min(pages(s.longest), pages(s.known) + 1);
       ++users;
-      add(s, rows, static_cast<std::int32_t>(best - room.begin()), true);
+      add(s, rows, static_cast<std::int32_t>(best - room_.begin()), true);
     }
   }
 
@@ -101,7 +102,7 @@ class Planner {
   // Row by row in turns, the oldest first, while the step has room. With that the users that are
   // proposed most get what the others leave.
   void share_proposals() {
-    std::int64_t room = std::min(state_.limits.proposal_rows, state_.limits.max_rows);
+    std::int64_t room = std::min(state_->limits.proposal_rows, state_->limits.max_rows);
     for (const PlannedWork& work : plan_.work) room -= work.rows;
     for (const PlannedWork& work : prefills_) room -= work.rows;
     for (bool shared = true; shared && room > 0;) {
@@ -130,7 +131,7 @@ class Planner {
   // Sequences with pages of the domain, the newly admitted too.
   std::int64_t running_in(std::size_t wanted) const {
     const auto old =
-        std::count_if(state_.running.begin(), state_.running.end(),
+        std::count_if(state_->running.begin(), state_->running.end(),
                       [wanted](const ScheduledSequence& s) { return domain(s) == wanted; });
     return old +
            std::count_if(prefills_.begin(), prefills_.end(), [wanted](const PlannedWork& work) {
@@ -141,8 +142,8 @@ class Planner {
   // The youngest running sequence of i's domain that is younger than i gives its pages back. Being
   // younger it has no work in the plan yet. False: there is none.
   bool preempt_youngest_after(std::size_t i) {
-    for (std::size_t victim = state_.running.size() - 1; victim > i; --victim) {
-      if (preempted_[victim] || domain(state_.running[victim]) != domain(state_.running[i])) {
+    for (std::size_t victim = state_->running.size() - 1; victim > i; --victim) {
+      if (preempted_[victim] || domain(state_->running[victim]) != domain(state_->running[i])) {
         continue;
       }
       preempt(victim);
@@ -152,7 +153,7 @@ class Planner {
   }
 
   void preempt(std::size_t i) {
-    const ScheduledSequence& s = state_.running[i];
+    const ScheduledSequence& s = state_->running[i];
     preempted_[i] = true;
     free_[domain(s)] += s.pages;
     if (s.decoding()) ++rows_left_;
@@ -160,35 +161,38 @@ class Planner {
   }
 
   std::int64_t chunk(std::int64_t remaining) const {
-    const std::int64_t limit = state_.limits.prefill_chunk;
+    const std::int64_t limit = state_->limits.prefill_chunk;
     return std::min({remaining, rows_left_, limit > 0 ? limit : remaining});
   }
 
   // How many of `wanted` rows have a place in the pages held and free.
   std::int64_t rows_that_fit(const ScheduledSequence& s, std::int64_t wanted) const {
-    const std::int64_t places = (s.pages + free_[domain(s)]) * state_.limits.block;
+    const std::int64_t places = (s.pages + free_[domain(s)]) * state_->limits.block;
     return std::clamp<std::int64_t>(places - s.cached, 0, wanted);
   }
 
   std::int64_t pages(std::int64_t positions) const {
-    return pages_for(positions, state_.limits.block);
+    return pages_for(positions, state_->limits.block);
   }
   static std::size_t domain(const ScheduledSequence& s) {
     return static_cast<std::size_t>(s.kv_domain);
   }
 
-  const SchedulerState& state_;
+  const SchedulerState* state_ = nullptr;
   std::vector<std::int64_t> free_;   // per domain, after the work planned so far
+  std::vector<std::int64_t> room_;   // per domain, for who is admitted
   std::vector<std::int64_t> taken_;  // [running], new pages by this plan
   std::vector<bool> preempted_;      // [running]
-  std::int64_t rows_left_;           // for prefill
+  std::int64_t rows_left_ = 0;       // for prefill
   StepPlan plan_;
   std::vector<const ScheduledSequence*> decoding_;  // those of plan_.work
   std::vector<PlannedWork> prefills_;
 };
 
-}  // namespace
+Scheduler::Scheduler() : planner_(std::make_unique<Planner>()) {}
+Scheduler::~Scheduler() = default;
+const StepPlan& Scheduler::plan(const SchedulerState& state) { return planner_->run(state); }
 
-StepPlan plan(const SchedulerState& state) { return Planner(state).run(); }
+StepPlan plan(const SchedulerState& state) { return Scheduler().plan(state); }
 
 }  // namespace tg

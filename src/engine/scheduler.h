@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "engine/request.h"
@@ -70,5 +71,18 @@ struct StepPlan {
 // a domain: pages_for(longest, block) <= pages of each domain (checked at submit), known <=
 // longest.
 StepPlan plan(const SchedulerState& state);
+
+// The same with memory that is kept from plan to plan.
+class Scheduler {
+ public:
+  Scheduler();
+  ~Scheduler();
+  // Stays until the next call.
+  const StepPlan& plan(const SchedulerState& state);
+
+ private:
+  class Planner;
+  std::unique_ptr<Planner> planner_;
+};
 
 }  // namespace tg

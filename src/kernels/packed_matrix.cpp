@@ -50,6 +50,17 @@ Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, Weig
   return matrix;
 }
 
+PackedMatrix PackedMatrix::over(const PackedView& view) {
+  PackedMatrix matrix;
+  matrix.buffer_ = AlignedBuffer::over(
+      {view.data, static_cast<std::size_t>(view.panels() * view.panel_bytes())});
+  matrix.n_ = view.n;
+  matrix.k_ = view.k;
+  matrix.format_ = view.format;
+  matrix.order_ = view.order;
+  return matrix;
+}
+
 void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count,
                             std::span<const float> rows) {
   TG_CHECK(rows.size() == static_cast<std::size_t>(row_count * k_));

@@ -15,7 +15,7 @@
 //     kInt4   data[panel][k / 32] = { u16 q[8][32 k], f16 scale[32] }
 //             nibble j (from the low end) of q[i] belongs to output 4 i + j
 //   Outputs and k are padded with zero weights.
-// Who owns: PackedMatrix owns its memory; kernels take PackedView.
+// Who owns: PackedMatrix owns its memory, unless made over another's; kernels take PackedView.
 // Thread: packing of different rows from any thread; reading from any.
 #pragma once
 
@@ -82,6 +82,10 @@ class PackedMatrix {
   static Result<PackedMatrix> allocate(std::int64_t n, std::int64_t k,
                                        WeightFormat format = WeightFormat::kBf16,
                                        WeightOrder order = WeightOrder::kPairs);
+
+  // A matrix packed before, in memory that stays another's and must outlive it. Without data it has
+  // a shape only. It cannot be written to.
+  static PackedMatrix over(const PackedView& view);
 
   // Rounds rows [first_row, first_row + row_count) of W, given as f32 [row_count][k], to the format
   // and puts them in place. Different rows may come from different threads, also of one panel.

@@ -101,6 +101,7 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
   f.mesh_ = &mesh;
   f.options_ = options;
   f.products_ = MeshProducts(*options.kernels, element, mesh);
+  f.list_views();
   const int threads = mesh.team().size();
   const std::int64_t kv_heads = mesh.block().rows() * weights.plan.kv_heads();
   const AttentionDivision division = attention_division(c, kv_heads, threads);
@@ -158,6 +159,21 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
   TG_RETURN_IF_ERROR(
       take(f.span_states_, division.states * 4 * attention_partial_floats(c.head_dim)));
   return f;
+}
+
+// What the products of a step read, once for all steps.
+void LlamaForward::list_views() {
+  for (const LayerWeights& w : weights_->layers) {
+    layers_.push_back({MeshProducts::views(w.wqkv), MeshProducts::views(w.wo),
+                       MeshProducts::views(w.w1), MeshProducts::views(w.w3),
+                       MeshProducts::views(w.w2)});
+  }
+  const DeviceBlock& block = mesh_->block();
+  for (std::int64_t row = block.row_begin; row < block.row_end; ++row) {
+    for (std::int64_t col = block.col_begin; col < block.col_end; ++col) {
+      head_.push_back(weights_->lm_head(row, col));
+    }
+  }
 }
 
 void LlamaForward::run(const StepBatch& batch, const HiddenProbe& probe) {
@@ -229,23 +245,22 @@ void LlamaForward::drop_other_rows() {
 
 void LlamaForward::layer(std::int64_t index) {
   const LayerWeights& w = weights_->layers[static_cast<std::size_t>(index)];
+  const LayerViews& views = layers_[static_cast<std::size_t>(index)];
   mesh_->set_layer(index);
 
   rms_norm(residual_, w.attention_norm, normed_);
-  project(normed_, w.wqkv, Axis::kCols, Use::kQkv, qkv_, false);
+  project(normed_, views.wqkv, Axis::kCols, Use::kQkv, qkv_, false);
   rope_and_store(index);
   mark("SDPA", "rope and K/V");
   attention(index);
   mark("SDPA", "attention");
   mesh_->all_gather(attended_, Axis::kCols, Use::kSdpa);
   mark("SDPA", "all-gather");
-  project(attended_, w.wo, Axis::kRows, Use::kWo, residual_, true);
-  if (index + 1 == weights_->config.layers) drop_other_rows();
-  if (residual_.tokens == 0) return;
+  project(attended_, views.wo, Axis::kRows, Use::kWo, residual_, true);
 
   rms_norm(residual_, w.ffn_norm, normed_);
-  gated_feed_forward(w);
-  project(activated_, w.w2, Axis::kRows, Use::kFf2, residual_, true);
+  gated_feed_forward(views);
+  project(activated_, views.w2, Axis::kRows, Use::kFf2, residual_, true);
 }
 
 void LlamaForward::head(std::span<const std::int64_t> rows) {
@@ -265,27 +280,18 @@ void LlamaForward::head(std::span<const std::int64_t> rows) {
   logits_.tokens = count;
   rms_norm(chosen_, weights_->norm, normed_);
 
-  std::vector<PackedView> head;
-  const DeviceBlock& block = mesh_->block();
-  for (std::int64_t row = block.row_begin; row < block.row_end; ++row) {
-    for (std::int64_t col = block.col_begin; col < block.col_end; ++col) {
-      head.push_back(weights_->lm_head(row, col));
-    }
-  }
   mine_ = logits_;
   mine_.rows = kShardFeatures;
   mine_.cols = kReplicate;
-  mine_.width = block.rows() * shard_ids();
+  mine_.width = mesh_->block().rows() * shard_ids();
   if (mine_.width < logits_.width) mine_.data = mine_logits_.data();
-  prepare_for(head, normed_, Axis::kCols);
+  prepare_for(head_, normed_, Axis::kCols);
   if (mesh_->length(Axis::kCols) == 1) {
-    products_.run(
-        MeshProducts::of_devices(*mesh_, normed_, prepared_, head, Axis::kCols, mine_, false));
+    multiply(normed_, head_, Axis::kCols, mine_, false);
     mark("SAMPLING", "LM head");
   } else {
     MeshTensor partial = summands_of(mine_, Axis::kCols);
-    products_.run(
-        MeshProducts::of_devices(*mesh_, normed_, prepared_, head, Axis::kCols, partial, false));
+    multiply(normed_, head_, Axis::kCols, partial, false);
     mark("SAMPLING", "LM head");
     mesh_->all_reduce(partial, Axis::kCols, Use::kSampling, mine_);
     mark("SAMPLING", "all-reduce");
@@ -370,18 +376,25 @@ void LlamaForward::prepare_for(std::span<const PackedView> weights, const MeshTe
   prepared_.make(*mesh_, *options_.kernels, x, reduced);
 }
 
+// One product of each device.
+void LlamaForward::multiply(const MeshTensor& x, std::span<const PackedView> w, Axis reduced,
+                            const MeshTensor& y, bool add) {
+  first_.clear();
+  MeshProducts::add_devices(*mesh_, x, prepared_, w, reduced, y, add, first_);
+  products_.run(first_);
+}
+
 // y = x w^T, or += with `add`: the devices along `reduced` each have a summand of it.
-void LlamaForward::project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use,
-                           MeshTensor& y, bool add) {
-  const std::vector<PackedView> views = MeshProducts::views(w);
-  prepare_for(views, x, reduced);
+void LlamaForward::project(const MeshTensor& x, std::span<const PackedView> w, Axis reduced,
+                           Use use, MeshTensor& y, bool add) {
+  prepare_for(w, x, reduced);
   if (mesh_->length(reduced) == 1) {
-    products_.run(MeshProducts::of_devices(*mesh_, x, prepared_, views, reduced, y, add));
+    multiply(x, w, reduced, y, add);
     mark(name(use), "product");
     return;
   }
   const MeshTensor partial = summands_of(y, reduced);
-  products_.run(MeshProducts::of_devices(*mesh_, x, prepared_, views, reduced, partial, false));
+  multiply(x, w, reduced, partial, false);
   mark(name(use), "product");
   mesh_->all_reduce(partial, reduced, use, y, add);
   mark(name(use), "all-reduce");
@@ -471,23 +484,21 @@ void LlamaForward::attention(std::int64_t layer) {
 }
 
 // activated = silu(normed w1^T) * (normed w3^T), on every column of the mesh.
-void LlamaForward::gated_feed_forward(const LayerWeights& w) {
-  const auto gate_of = MeshProducts::views(w.w1);
-  const auto up_of = MeshProducts::views(w.w3);
-  prepare_for(MeshProducts::need_preparing(gate_of) ? gate_of : up_of, normed_, Axis::kCols);
+void LlamaForward::gated_feed_forward(const LayerViews& w) {
+  prepare_for(MeshProducts::need_preparing(w.w1) ? w.w1 : w.w3, normed_, Axis::kCols);
+  first_.clear();
+  second_.clear();
   if (mesh_->length(Axis::kCols) == 1) {
     // A thread does both products of its panels and at once the rest of these columns.
     gate_.cols = up_.cols = kReplicate;
-    const auto gate =
-        MeshProducts::of_devices(*mesh_, normed_, prepared_, gate_of, Axis::kCols, gate_, false);
-    const auto up =
-        MeshProducts::of_devices(*mesh_, normed_, prepared_, up_of, Axis::kCols, up_, false);
+    MeshProducts::add_devices(*mesh_, normed_, prepared_, w.w1, Axis::kCols, gate_, false, first_);
+    MeshProducts::add_devices(*mesh_, normed_, prepared_, w.w3, Axis::kCols, up_, false, second_);
     const std::int64_t width = weights_->plan.ffn_dim();
-    products_.for_panels(mesh_->block().devices(), gate[0].w.panels(),
+    products_.for_panels(mesh_->block().devices(), first_[0].w.panels(),
                          [&](std::int64_t device, std::int64_t first, std::int64_t last) {
                            const auto d = static_cast<std::size_t>(device);
-                           products_.run_panels(gate[d], first, last);
-                           products_.run_panels(up[d], first, last);
+                           products_.run_panels(first_[d], first, last);
+                           products_.run_panels(second_[d], first, last);
                            const std::int64_t begin = device * width + first * kPanelWidth;
                            const std::int64_t end =
                                device * width + std::min(last * kPanelWidth, width);
@@ -501,12 +512,9 @@ void LlamaForward::gated_feed_forward(const LayerWeights& w) {
   MeshTensor gate = summands_of(gate_, Axis::kCols);
   MeshTensor up = summands_of(up_, Axis::kCols);
   up.data = gate.data + mesh_->block().cols() * gate.slice * 4;
-  auto products =
-      MeshProducts::of_devices(*mesh_, normed_, prepared_, gate_of, Axis::kCols, gate, false);
-  const auto more =
-      MeshProducts::of_devices(*mesh_, normed_, prepared_, up_of, Axis::kCols, up, false);
-  products.insert(products.end(), more.begin(), more.end());
-  products_.run(products);
+  MeshProducts::add_devices(*mesh_, normed_, prepared_, w.w1, Axis::kCols, gate, false, first_);
+  MeshProducts::add_devices(*mesh_, normed_, prepared_, w.w3, Axis::kCols, up, false, first_);
+  products_.run(first_);
   mark("FF1+FF3", "product");
   mesh_->reduce_scatter(gate, Axis::kCols, Use::kFf1, gate_);
   mark("FF1", "reduce-scatter");

@@ -76,7 +76,16 @@ class LlamaForward {
 
  private:
   struct Sizes;
+  // The devices' parts of a layer's matrices.
+  struct LayerViews {
+    std::vector<PackedView> wqkv;
+    std::vector<PackedView> wo;
+    std::vector<PackedView> w1;
+    std::vector<PackedView> w3;
+    std::vector<PackedView> w2;
+  };
   LlamaForward() = default;
+  void list_views();
 
   void set_tokens(std::int64_t tokens);
   void mark_asked_rows(const StepBatch& batch);
@@ -84,11 +93,13 @@ class LlamaForward {
   void embed();
   void layer(std::int64_t index);
   void rms_norm(MeshTensor& x, std::span<const float> weight, MeshTensor& out);
-  void project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use, MeshTensor& y,
-               bool add);
+  void multiply(const MeshTensor& x, std::span<const PackedView> w, Axis reduced,
+                const MeshTensor& y, bool add);
+  void project(const MeshTensor& x, std::span<const PackedView> w, Axis reduced, Use use,
+               MeshTensor& y, bool add);
   void rope_and_store(std::int64_t layer);
   void attention(std::int64_t layer);
-  void gated_feed_forward(const LayerWeights& w);
+  void gated_feed_forward(const LayerViews& w);
   void swiglu(const MeshTensor& gate, const MeshTensor& up, std::int64_t token, std::int64_t begin,
               std::int64_t end);
   void prepare_for(std::span<const PackedView> weights, const MeshTensor& x, Axis reduced);
@@ -105,6 +116,10 @@ class LlamaForward {
   Mesh* mesh_ = nullptr;
   Options options_;
   MeshProducts products_;
+  std::vector<LayerViews> layers_;
+  std::vector<PackedView> head_;   // of the LM head
+  std::vector<MatmulArgs> first_;  // products being run
+  std::vector<MatmulArgs> second_;
   PreparedInputs prepared_;
   RowPlan rows_;
   std::vector<std::int64_t> kept_;  // where planned rows are now; empty: all are in place

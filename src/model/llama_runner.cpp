@@ -89,7 +89,7 @@ void LlamaRunner::stop() {
   mesh_->transport()->broadcast({"the end", steps_, -1}, message_);
 }
 
-std::vector<RowAnswer> LlamaRunner::run(const StepBatch& batch) {
+std::span<RowAnswer> LlamaRunner::run(const StepBatch& batch) {
   mesh_->set_step(steps_++);
   forward_->run(batch, probe_);
   list_questions(batch);

@@ -56,13 +56,15 @@ class LlamaRunner : public ModelRunner {
   void set_op_times(OpTimes* times);
   const ModelConfig& config() const { return weights_.config; }
   const WeightFormats& weight_formats() const { return weights_.formats; }
+  // Whether the weights are a file's pages (weights_cache.h).
+  bool has_mapped_weights() const { return weights_.mapped != nullptr; }
   const Mesh& mesh() const { return *mesh_; }
 
  private:
   explicit LlamaRunner(LlamaWeights weights);
   Status check(const StepBatch& batch) const;
   Status check(const StepSequence& sequence) const;
-  std::vector<RowAnswer> run(const StepBatch& batch);
+  std::span<RowAnswer> run(const StepBatch& batch);
   void list_questions(const StepBatch& batch);
 
   LlamaWeights weights_;

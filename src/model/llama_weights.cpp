@@ -51,14 +51,23 @@ Status check_shape(const ModelConfig& c) {
   return {};
 }
 
-Status allocate(LlamaWeights& w) {
+// How a matrix gets its memory.
+using MakeMatrix = Result<PackedMatrix> (*)(std::int64_t n, std::int64_t k, WeightFormat format,
+                                            WeightOrder order);
+
+Result<PackedMatrix> make_outline(std::int64_t n, std::int64_t k, WeightFormat format,
+                                  WeightOrder order) {
+  return PackedMatrix::over({nullptr, n, k, format, order});
+}
+
+Status allocate(LlamaWeights& w, MakeMatrix make) {
   const ModelConfig& c = w.config;
   const ShardPlan& plan = w.plan;
   const std::int64_t attention_width = plan.heads() * c.head_dim;
   const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k,
                            WeightFormat format) -> Status {
     for (std::int64_t i = 0; i < w.block.devices(); ++i) {
-      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k, format, w.formats.order));
+      TG_ASSIGN(PackedMatrix part, make(n, k, format, w.formats.order));
       matrix.push_back(std::move(part));
     }
     return {};
@@ -67,13 +76,12 @@ Status allocate(LlamaWeights& w) {
   const std::int64_t last_id = plan.part(WeightRole::kOutput, w.block.row_end - 1, 0).row_end;
   for (std::int64_t col = 0; col < w.block.cols(); ++col) {
     TG_ASSIGN(PackedMatrix embedding,
-              PackedMatrix::allocate(c.vocab, plan.dim(), w.formats.embedding, w.formats.order));
+              make(c.vocab, plan.dim(), w.formats.embedding, w.formats.order));
     w.embedding.push_back(std::move(embedding));
     if (c.tied_embeddings) continue;
     PackedMatrix output;
     if (last_id > first_id) {
-      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim(), w.formats.output,
-                                               w.formats.order));
+      TG_ASSIGN(output, make(last_id - first_id, plan.dim(), w.formats.output, w.formats.order));
     }
     w.output.push_back(std::move(output));
   }
@@ -91,6 +99,20 @@ Status allocate(LlamaWeights& w) {
     TG_RETURN_IF_ERROR(sharded(layer.w2, plan.dim(), plan.ffn_dim(), f.w2));
   }
   return {};
+}
+
+// Everything but what the matrices hold.
+Result<LlamaWeights> make_weights(const TensorSource& source, const ShardPlan& plan,
+                                  const DeviceBlock& block, WeightsWish wish, WeightOrder order,
+                                  MakeMatrix make) {
+  LlamaWeights weights;
+  weights.config = source.config();
+  weights.plan = plan;
+  weights.block = block;
+  weights.formats = weight_formats(source, wish, order);
+  TG_RETURN_IF_ERROR(check_shape(weights.config));
+  TG_RETURN_IF_ERROR(allocate(weights, make));
+  return weights;
 }
 
 // The plan of loading: which part of which tensor becomes which part of `w`.
@@ -260,6 +282,30 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
 
 }  // namespace
 
+std::vector<PackedMatrix*> LlamaWeights::matrices() {
+  std::vector<PackedMatrix*> all;
+  const auto add = [&all](std::vector<PackedMatrix>& parts) {
+    for (PackedMatrix& part : parts) {
+      if (part.bytes() > 0) all.push_back(&part);
+    }
+  };
+  add(embedding);
+  add(output);
+  for (LayerWeights& layer : layers) {
+    for (ShardedMatrix* m : {&layer.wqkv, &layer.wo, &layer.w1, &layer.w3, &layer.w2}) add(*m);
+  }
+  return all;
+}
+
+std::vector<std::vector<float>*> LlamaWeights::norms() {
+  std::vector<std::vector<float>*> all = {&norm};
+  for (LayerWeights& layer : layers) {
+    all.push_back(&layer.attention_norm);
+    all.push_back(&layer.ffn_norm);
+  }
+  return all;
+}
+
 PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
   const auto slot = static_cast<std::size_t>(col - block.col_begin);
   const std::int64_t count = plan.part(WeightRole::kOutput, row, col).rows();
@@ -292,16 +338,17 @@ std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
   return block.devices() * per_device + block.cols() * per_column;
 }
 
+Result<LlamaWeights> outline_weights(const TensorSource& source, const ShardPlan& plan,
+                                     const DeviceBlock& block, WeightsWish wish,
+                                     WeightOrder order) {
+  return make_weights(source, plan, block, wish, order, make_outline);
+}
+
 Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& plan,
                                   const DeviceBlock& block, ThreadTeam& team, WeightsWish wish,
                                   WeightOrder order, const LoadProgress& progress) {
-  LlamaWeights weights;
-  weights.config = source.config();
-  weights.plan = plan;
-  weights.block = block;
-  weights.formats = weight_formats(source, wish, order);
-  TG_RETURN_IF_ERROR(check_shape(weights.config));
-  TG_RETURN_IF_ERROR(allocate(weights));
+  TG_ASSIGN(LlamaWeights weights,
+            make_weights(source, plan, block, wish, order, PackedMatrix::allocate));
   Targets targets(source, weights);
   TG_RETURN_IF_ERROR(targets.fill());
   const std::vector<RowBlock> blocks = cut_into_blocks(targets);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/result.h"
@@ -17,6 +18,8 @@
 #include "model/weight_formats.h"
 
 namespace tg {
+
+class CacheFile;
 
 // One matrix of the model: a part for each device of the process, row by row of the mesh. The
 // shapes are those of one device.
@@ -33,6 +36,9 @@ struct LayerWeights {
 };
 
 struct LlamaWeights {
+  // Where matrices are read in place (weights_cache.h), the file that they lie in.
+  std::shared_ptr<const CacheFile> mapped;
+
   ModelConfig config;
   ShardPlan plan;
   DeviceBlock block;  // of the devices that are here
@@ -45,6 +51,10 @@ struct LlamaWeights {
 
   // Device (row, col)'s part of the LM head; it may have no outputs where the vocabulary ends.
   PackedView lm_head(std::int64_t row, std::int64_t col) const;
+
+  // All that has memory, in a fixed order.
+  std::vector<PackedMatrix*> matrices();
+  std::vector<std::vector<float>*> norms();
 };
 
 // Bytes that the packed matrices take on the devices of `block`.
@@ -64,6 +74,11 @@ Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& p
                                   WeightsWish wish = WeightsWish::kBf16,
                                   WeightOrder order = WeightOrder::kPairs,
                                   const LoadProgress& progress = {});
+
+// The same shapes, with matrices that have no memory yet and norms of zeros.
+Result<LlamaWeights> outline_weights(const TensorSource& source, const ShardPlan& plan,
+                                     const DeviceBlock& block, WeightsWish wish,
+                                     WeightOrder order = WeightOrder::kPairs);
 
 // The whole model on one device, in bf16.
 Result<LlamaWeights> load_weights(const TensorSource& source, ThreadTeam& team,

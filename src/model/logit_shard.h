@@ -31,6 +31,14 @@ struct SamplerScratch {
   std::vector<double> probabilities;  // of the candidates, not normalised
   std::vector<std::uint32_t> counts;  // [ids of the shard], all zero between calls
   std::vector<float> maxima;
+
+  // Room for rows of so many ids.
+  void reserve(std::size_t ids) {
+    candidates.reserve(ids);
+    probabilities.reserve(ids);
+    counts.reserve(ids);
+    maxima.reserve(ids);
+  }
 };
 
 // Whether the choice looks at the ids of prompt and output.

@@ -24,10 +24,10 @@ std::vector<PackedView> MeshProducts::views(const ShardedMatrix& matrix) {
   return views;
 }
 
-std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTensor& x,
-                                                 const PreparedInputs& prepared,
-                                                 std::span<const PackedView> weights, Axis reduced,
-                                                 const MeshTensor& y, bool add) {
+void MeshProducts::add_devices(const Mesh& mesh, const MeshTensor& x,
+                               const PreparedInputs& prepared, std::span<const PackedView> weights,
+                               Axis reduced, const MeshTensor& y, bool add,
+                               std::vector<MatmulArgs>& products) {
   const bool partial = mesh.length(reduced) > 1;
   if (reduced == Axis::kCols) {
     expect_placement(x, kReplicate, kShardFeatures);
@@ -36,7 +36,7 @@ std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTen
     expect_placement(x, kShardFeatures, kReplicate);
     expect_placement(y, partial ? kPartial : kReplicate, kShardFeatures);
   }
-  std::vector<MatmulArgs> products;
+  std::size_t device = 0;
   for (std::int64_t row = 0; row < mesh.block().rows(); ++row) {
     for (std::int64_t col = 0; col < mesh.block().cols(); ++col) {
       const std::int64_t summand = !partial ? 0 : reduced == Axis::kCols ? col : row;
@@ -44,7 +44,7 @@ std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTen
       p.x = x.at(0, first_feature(mesh, x, row, col));
       p.ldx = x.width;
       p.m = x.tokens;
-      p.w = weights[products.size()];
+      p.w = weights[device++];
       p.y = y.f32(0, first_feature(mesh, y, row, col), summand);
       p.ldy = y.width;
       p.add = add;
@@ -54,7 +54,6 @@ std::vector<MatmulArgs> MeshProducts::of_devices(const Mesh& mesh, const MeshTen
       products.push_back(p);
     }
   }
-  return products;
 }
 
 void MeshProducts::run(std::span<const MatmulArgs> products) const {

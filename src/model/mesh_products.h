@@ -27,10 +27,10 @@ class MeshProducts {
   // outputs over the other axis. y has a summand per device along `reduced`, or, on an axis of
   // length 1, is the whole product (added to what is there with `add`). `prepared` is x for
   // weights that take it so, made along the same axis.
-  static std::vector<MatmulArgs> of_devices(const Mesh& mesh, const MeshTensor& x,
-                                            const PreparedInputs& prepared,
-                                            std::span<const PackedView> weights, Axis reduced,
-                                            const MeshTensor& y, bool add);
+  // Appended to `products`, whose memory a step finds again in the next one.
+  static void add_devices(const Mesh& mesh, const MeshTensor& x, const PreparedInputs& prepared,
+                          std::span<const PackedView> weights, Axis reduced, const MeshTensor& y,
+                          bool add, std::vector<MatmulArgs>& products);
   static std::vector<PackedView> views(const ShardedMatrix& matrix);
   // Whether a product with these needs its inputs prepared.
   static bool need_preparing(std::span<const PackedView> weights) {

@@ -51,7 +51,9 @@ struct RowAnswer {
 };
 
 struct StepResult {
-  std::vector<RowAnswer> answers;  // sequence by sequence, in the order of their asks
+  // Sequence by sequence, in the order of their asks. The runner's, until its next step; what is in
+  // them may be taken out.
+  std::span<RowAnswer> answers;
 };
 
 // The memory a runner was made with.

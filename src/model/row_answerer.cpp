@@ -9,26 +9,32 @@ RowAnswerer::RowAnswerer(Mesh& mesh, LlamaForward& forward, std::int64_t vocab)
     : mesh_(&mesh),
       forward_(&forward),
       vocab_(vocab),
-      scratch_(static_cast<std::size_t>(mesh.team().size())) {}
+      scratch_(static_cast<std::size_t>(mesh.team().size())) {
+  // Which thread has most candidates and when is chance. Room for a whole row is not touched before
+  // it is used, and then no step has to ask for memory.
+  const auto ids = static_cast<std::size_t>(vocab);
+  for (SamplerScratch& scratch : scratch_) scratch.reserve(ids);
+}
 
-std::vector<RowAnswer> RowAnswerer::answer(std::span<const Question> questions) {
-  std::vector<RowAnswer> answers(questions.size());
+std::span<RowAnswer> RowAnswerer::answer(std::span<const Question> questions) {
+  answers_.clear();
+  answers_.resize(questions.size());
   for (std::size_t first = 0; first < questions.size(); first += LlamaForward::kHeadRows) {
     const std::size_t count =
         std::min<std::size_t>(LlamaForward::kHeadRows, questions.size() - first);
-    answer_some(questions.subspan(first, count), std::span(answers).subspan(first, count));
+    answer_some(questions.subspan(first, count), std::span(answers_).subspan(first, count));
   }
-  return answers;
+  return answers_;
 }
 
 void RowAnswerer::answer_some(std::span<const Question> questions, std::span<RowAnswer> answers) {
   const bool in_shards = mesh_->length(Axis::kRows) > 1;
   const std::int64_t shard_ids = forward_->shard_ids();
-  std::vector<std::int64_t> places;
+  places_.clear();
   rows_.clear();
   shard_floats_ = 0;
   for (const Question& question : questions) {
-    places.push_back(question.row);
+    places_.push_back(question.row);
     Row row;
     row.ask = question.ask;
     if (in_shards) row.query = query_of(*question.ask, vocab_, shard_ids);
@@ -37,7 +43,7 @@ void RowAnswerer::answer_some(std::span<const Question> questions, std::span<Row
     if (row.query) shard_floats_ += row.query->floats();
     rows_.push_back(row);
   }
-  forward_->head(places);
+  forward_->head(places_);
   if (in_shards) {
     look_through_shards();
     mark("choice");
@@ -104,20 +110,20 @@ void RowAnswerer::merge_shards(std::span<RowAnswer> answers) {
 }
 
 void RowAnswerer::answer_whole_rows(std::span<RowAnswer> answers) {
-  std::vector<std::int64_t> picked;
+  picked_.clear();
   for (std::size_t i = 0; i < rows_.size(); ++i) {
-    if (!rows_[i].query) picked.push_back(static_cast<std::int64_t>(i));
+    if (!rows_[i].query) picked_.push_back(static_cast<std::int64_t>(i));
   }
-  if (picked.empty()) return;
-  const std::span<float> logits = forward_->whole_logits(picked);
+  if (picked_.empty()) return;
+  const std::span<float> logits = forward_->whole_logits(picked_);
   if (mesh_->transport() != nullptr && mesh_->transport()->rank() != 0) return;
   const auto stride = static_cast<std::size_t>(forward_->logits_stride());
   const auto vocab = static_cast<std::size_t>(vocab_);
   mesh_->team().for_pieces_by_member(
-      static_cast<std::int64_t>(picked.size()), 1,
+      static_cast<std::int64_t>(picked_.size()), 1,
       [&](int member, std::int64_t begin, std::int64_t end) {
         for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-          const auto row = static_cast<std::size_t>(picked[i]);
+          const auto row = static_cast<std::size_t>(picked_[i]);
           answers[row] =
               answer_whole(*rows_[row].ask, logits.subspan(i * stride, vocab), scratch(member));
         }

@@ -29,8 +29,8 @@ class RowAnswerer {
   // nullptr: nobody measures.
   void set_op_times(OpTimes* times) { times_ = times; }
 
-  // Rank 0's are the answers; the other ranks' are not whole.
-  std::vector<RowAnswer> answer(std::span<const Question> questions);
+  // Rank 0's are the answers; the other ranks' are not whole. They stay until the next call.
+  std::span<RowAnswer> answer(std::span<const Question> questions);
 
  private:
   // A question of the head() being answered, and the place of its slot among a shard's.
@@ -54,7 +54,10 @@ class RowAnswerer {
   LlamaForward* forward_;
   std::int64_t vocab_;
   OpTimes* times_ = nullptr;
+  std::vector<RowAnswer> answers_;
   std::vector<Row> rows_;
+  std::vector<std::int64_t> places_;     // of rows_ in the step
+  std::vector<std::int64_t> picked_;     // those of rows_ that are answered from the whole row
   std::int64_t shard_floats_ = 0;        // of a shard's slots, all rows together
   std::vector<float> slots_;             // [shards, shard_floats_]
   std::vector<SamplerScratch> scratch_;  // per thread

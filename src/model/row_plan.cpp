@@ -100,6 +100,13 @@ void RowPlan::divide_tasks() {
   std::sort(tasks_.begin(), tasks_.end(), longer);
   parts_.clear();
   if (division_.threads == 1) return;
+  // As many as there can be, so that a context that grows asks for no memory: each task may be cut,
+  // and its parts are pieces of `fair` and one more.
+  const std::size_t most =
+      2 * tasks_.size() + static_cast<std::size_t>(kDivisions * division_.threads);
+  tasks_.reserve(most);
+  whole_.reserve(most);
+  parts_.reserve(tasks_.size());
   std::int64_t total = 0;
   for (const AttentionTask& task : tasks_) total += cost(task);
   const std::int64_t fair = std::max<std::int64_t>(1, total / (kDivisions * division_.threads));

@@ -33,8 +33,15 @@ Result<AlignedBuffer> AlignedBuffer::allocate(std::size_t bytes) {
   return buffer;
 }
 
+AlignedBuffer AlignedBuffer::over(std::span<const std::byte> bytes) {
+  AlignedBuffer buffer;
+  buffer.data_ = const_cast<std::byte*>(bytes.data());  // data() gives it out as const only
+  buffer.size_ = bytes.size();
+  return buffer;
+}
+
 AlignedBuffer::~AlignedBuffer() {
-  if (data_ != nullptr) ::munmap(data_, mapped_);
+  if (mapped_ > 0) ::munmap(data_, mapped_);
 }
 
 AlignedBuffer::AlignedBuffer(AlignedBuffer&& other) noexcept

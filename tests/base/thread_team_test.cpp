@@ -122,7 +122,8 @@ TEST(ThreadTeam, TeamsInsideRegionsOfOthers) {
 TEST(ThreadTeam, AvailableCpusRespectsAffinity) {
   cpu_set_t before;
   ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
-  EXPECT_EQ(available_cpus(), CPU_COUNT(&before));
+  EXPECT_LE(available_cpus(), CPU_COUNT(&before));  // a container's quota may be less
+  EXPECT_EQ(static_cast<int>(allowed_cpus().size()), CPU_COUNT(&before));
   cpu_set_t one;
   CPU_ZERO(&one);
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
@@ -134,6 +135,31 @@ TEST(ThreadTeam, AvailableCpusRespectsAffinity) {
   ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
   EXPECT_EQ(available_cpus(), 1);
   ASSERT_EQ(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
+// The masks as the kernel has them, while the team is there and afterwards.
+TEST(ThreadTeam, MembersStayOnTheirCpus) {
+  const std::vector<int> before = allowed_cpus();
+  ASSERT_FALSE(before.empty());
+  for (const int size : {1, 2, 5}) {
+    const std::vector<int> cpus = {before.back(), before.front()};
+    std::vector<std::vector<int>> masks(static_cast<std::size_t>(size));
+    std::vector<int> ran_on(static_cast<std::size_t>(size), -1);
+    {
+      ThreadTeam team(size, -1, cpus);
+      team.run([&](int member) {
+        masks[static_cast<std::size_t>(member)] = allowed_cpus();
+        ran_on[static_cast<std::size_t>(member)] = ::sched_getcpu();
+      });
+    }
+    for (std::size_t member = 0; member < masks.size(); ++member) {
+      EXPECT_EQ(masks[member], std::vector<int>{cpus[member % 2]}) << "member " << member;
+      EXPECT_EQ(ran_on[member], cpus[member % 2]) << "member " << member;
+    }
+    EXPECT_EQ(allowed_cpus(), before);
+  }
+  ThreadTeam free(2);
+  free.run([&](int) { EXPECT_EQ(allowed_cpus(), before); });
 }
 
 }  // namespace

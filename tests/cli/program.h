@@ -53,9 +53,10 @@ class ProgramFolder {
               const std::string& prefix = {}, const std::string& out = "stdout",
               const std::string& err = "stderr") const {
     write("stdin", input);
-    const std::string command =
-        "cd '" + path_.string() + "' && env -u LLAMA_DIR -u HF_MODEL timeout 120 " + prefix + " '" +
-        TG_BINARY_DIR "/src/llama-tg' " + arguments + " < stdin > " + out + " 2> " + err;
+    const std::string command = "cd '" + path_.string() +
+                                "' && env -u LLAMA_DIR -u HF_MODEL -u LLAMA_TG_CACHE timeout 120 " +
+                                prefix + " '" + TG_BINARY_DIR "/src/llama-tg' " + arguments +
+                                " < stdin > " + out + " 2> " + err;
     const auto begin = std::chrono::steady_clock::now();
     const int status = std::system(command.c_str());
     Outcome outcome;

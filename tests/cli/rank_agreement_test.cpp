@@ -81,7 +81,6 @@ TEST(RankCpus, AreTheShareOfTheHostWithinTheBinding) {
   EXPECT_EQ(cpus_of_rank(8, 16, 1), 8);
   EXPECT_EQ(cpus_of_rank(2, 2, 32), 1);
   EXPECT_EQ(cpus_of_rank(4, 0, 2), 2);  // the launcher's CPUs are not known
-  EXPECT_GE(cpus_of_launcher(), 1);
 }
 
 }  // namespace

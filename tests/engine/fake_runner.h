@@ -71,7 +71,7 @@ class FakeRunner : public ModelRunner {
     ++steps;
     if (fail_at_step == steps)
       return error(ErrorCode::kInternal, "the fake fails at step {}", steps);
-    StepResult result;
+    answers_.clear();
     std::set<std::pair<std::int32_t, PageId>> used;
     std::int64_t rows = 0;
     for (const StepSequence& s : batch.sequences) {
@@ -110,11 +110,11 @@ class FakeRunner : public ModelRunner {
         } else {
           answer.token = sample(logits, *ask.params, ask.context, scratch_);
         }
-        result.answers.push_back(std::move(answer));
+        answers_.push_back(std::move(answer));
       }
     }
-    if (drop_an_answer && !result.answers.empty()) result.answers.pop_back();
-    return result;
+    if (drop_an_answer && !answers_.empty()) answers_.pop_back();
+    return StepResult{answers_};
   }
 
   std::int64_t steps = 0;
@@ -140,6 +140,7 @@ class FakeRunner : public ModelRunner {
   Options options_;
   std::vector<std::vector<TokenId>> memory_;  // [domain][page * block + offset]
   SamplerScratch scratch_;
+  std::vector<RowAnswer> answers_;
 };
 
 // The answer that a request must get: the loop without pages, batches or chunks.

@@ -96,7 +96,8 @@ class Users {
     }
     auto result = runner_.step({sequences});
     EXPECT_TRUE(result) << result.error().text();
-    return result ? std::move(result->answers) : std::vector<RowAnswer>(names_.size());
+    if (!result) return std::vector<RowAnswer>(names_.size());
+    return {result->answers.begin(), result->answers.end()};
   }
   RowAsk ask_of(std::size_t u) const {
     const Wish& wish = wishes_[names_[u]];
