@@ -257,6 +257,8 @@ void LlamaForward::layer(std::int64_t index) {
   mesh_->all_gather(attended_, Axis::kCols, Use::kSdpa);
   mark("SDPA", "all-gather");
   project(attended_, views.wo, Axis::kRows, Use::kWo, residual_, true);
+  if (index + 1 == weights_->config.layers) drop_other_rows();
+  if (residual_.tokens == 0) return;
 
   rms_norm(residual_, w.ffn_norm, normed_);
   gated_feed_forward(views);
