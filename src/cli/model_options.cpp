@@ -29,8 +29,9 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
   app.add_option("--weights-dtype", options.weights_dtype,
-                 "what weights are held in; stored (default): int8 and int4 of a GGUF of Q8_0 and "
-                 "Q4_0 as they are, else bf16. Integers multiply inputs rounded to 8 bits")
+                 "what weights are held in; stored (default): Q8_0 and Q4_0 of a GGUF as they are, "
+                 "with --kernels amx Q4_K and Q6_K too, else bf16. int8 and int4 multiply inputs "
+                 "rounded to 8 bits, but not with --kernels amx")
       ->check(CLI::IsMember({"stored", "bf16", "int8", "int4"}));
   app.add_option("--optimizations", options.optimizations,
                  "performance: w1 and w3 in int4, the rest in int8; accuracy: bf16, or int8 where "

@@ -45,10 +45,12 @@ inline constexpr std::int64_t kGroup = kBlockWeights;  // k that share a scale
 
 // Those behind kInt4 are for WeightOrder::kRows only.
 enum class WeightFormat : std::uint8_t { kBf16, kInt8, kInt4, kQ4K, kQ6K };
+inline constexpr std::size_t kWeightFormats = 5;
 enum class WeightOrder : std::uint8_t { kPairs, kRows };
 
 constexpr std::string_view name(WeightFormat f) {
-  constexpr std::array<std::string_view, 5> kNames = {"bf16", "int8", "int4", "q4_k", "q6_k"};
+  constexpr std::array<std::string_view, kWeightFormats> kNames = {"bf16", "int8", "int4", "q4_k",
+                                                                   "q6_k"};
   return kNames[static_cast<std::size_t>(f)];
 }
 
@@ -59,7 +61,7 @@ constexpr bool is_k_format(WeightFormat f) {
 
 // Codes of a group of a panel: all of them, and those of half its outputs.
 constexpr std::int64_t code_bytes(WeightFormat f) {
-  constexpr std::array<std::int64_t, 5> kBits = {16, 8, 4, 4, 6};
+  constexpr std::array<std::int64_t, kWeightFormats> kBits = {16, 8, 4, 4, 6};
   return kGroup * kPanelWidth * kBits[static_cast<std::size_t>(f)] / 8;
 }
 constexpr std::int64_t half_code_bytes(WeightFormat f) { return code_bytes(f) / 2; }

@@ -203,18 +203,20 @@ void LlamaForward::layer(std::int64_t index) {
   mesh_->set_layer(index);
 
   rms_norm(residual_, w.attention_norm, normed_);
-  project(normed_, w.wqkv, Axis::kCols, Use::kQkv, qkv_, false);
+  const ShardPlan& plan = weights_->plan;
+  const std::int64_t first_v = (plan.heads() + plan.kv_heads()) * weights_->config.head_dim;
+  project(normed_, {{{&w.wqkv, 0}, {&w.wv, first_v}}}, Axis::kCols, Use::kQkv, qkv_, false);
   rope_and_store(index);
   mark("SDPA", "rope and K/V");
   attention(index);
   mark("SDPA", "attention");
   mesh_->all_gather(attended_, Axis::kCols, Use::kSdpa);
   mark("SDPA", "all-gather");
-  project(attended_, w.wo, Axis::kRows, Use::kWo, residual_, true);
+  project(attended_, {{{&w.wo, 0}}}, Axis::kRows, Use::kWo, residual_, true);
 
   rms_norm(residual_, w.ffn_norm, normed_);
   gated_feed_forward(w);
-  project(activated_, w.w2, Axis::kRows, Use::kFf2, residual_, true);
+  project(activated_, {{{&w.w2, 0}}}, Axis::kRows, Use::kFf2, residual_, true);
 }
 
 void LlamaForward::head(std::span<const std::int64_t> rows) {
@@ -338,17 +340,28 @@ void LlamaForward::prepare_for(std::span<const PackedView> weights, const MeshTe
 }
 
 // y = x w^T, or += with `add`: the devices along `reduced` each have a summand of it.
-void LlamaForward::project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use,
+void LlamaForward::project(const MeshTensor& x, const Factors& w, Axis reduced, Use use,
                            MeshTensor& y, bool add) {
-  const std::vector<PackedView> views = MeshProducts::views(w);
-  prepare_for(views, x, reduced);
+  prepare_for(MeshProducts::views(*w[0].matrix), x, reduced);
+  const auto products = [&](const MeshTensor& to, bool sum) {
+    std::vector<MatmulArgs> all;
+    for (const Factor& factor : w) {
+      if (factor.matrix == nullptr || factor.matrix->empty()) continue;
+      for (MatmulArgs& p : MeshProducts::of_devices(
+               *mesh_, x, prepared_, MeshProducts::views(*factor.matrix), reduced, to, sum)) {
+        p.y += factor.first_output;
+        all.push_back(p);
+      }
+    }
+    return all;
+  };
   if (mesh_->length(reduced) == 1) {
-    products_.run(MeshProducts::of_devices(*mesh_, x, prepared_, views, reduced, y, add));
+    products_.run(products(y, add));
     mark(name(use), "product");
     return;
   }
   const MeshTensor partial = summands_of(y, reduced);
-  products_.run(MeshProducts::of_devices(*mesh_, x, prepared_, views, reduced, partial, false));
+  products_.run(products(partial, false));
   mark(name(use), "product");
   mesh_->all_reduce(partial, reduced, use, y, add);
   mark(name(use), "all-reduce");

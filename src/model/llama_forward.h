@@ -6,6 +6,7 @@
 // Thread: one caller at a time; it works on all members of the mesh's team.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -81,7 +82,14 @@ class LlamaForward {
   void embed();
   void layer(std::int64_t index);
   void rms_norm(MeshTensor& x, std::span<const float> weight, MeshTensor& out);
-  void project(const MeshTensor& x, const ShardedMatrix& w, Axis reduced, Use use, MeshTensor& y,
+  // A matrix for the outputs from `first_output` on of each device; the first of two is never
+  // empty, and each is in the form that the first takes its inputs in.
+  struct Factor {
+    const ShardedMatrix* matrix = nullptr;
+    std::int64_t first_output = 0;
+  };
+  using Factors = std::array<Factor, 2>;
+  void project(const MeshTensor& x, const Factors& w, Axis reduced, Use use, MeshTensor& y,
                bool add);
   void rope_and_store(std::int64_t layer);
   void attention(std::int64_t layer);

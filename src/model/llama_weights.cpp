@@ -84,7 +84,9 @@ Status allocate(LlamaWeights& w) {
     const LayerFormats& f = w.formats.layers[i];
     layer.attention_norm.resize(static_cast<std::size_t>(c.dim));
     layer.ffn_norm.resize(static_cast<std::size_t>(c.dim));
-    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width(), plan.dim(), f.wqkv));
+    const std::int64_t own_v = f.splits_v() ? plan.kv_heads() * c.head_dim : 0;
+    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width() - own_v, plan.dim(), f.wqkv));
+    if (own_v > 0) TG_RETURN_IF_ERROR(sharded(layer.wv, own_v, plan.dim(), f.wv));
     TG_RETURN_IF_ERROR(sharded(layer.wo, plan.dim(), attention_width, f.wo));
     TG_RETURN_IF_ERROR(sharded(layer.w1, plan.ffn_dim(), plan.dim(), f.w1));
     TG_RETURN_IF_ERROR(sharded(layer.w3, plan.ffn_dim(), plan.dim(), f.w3));
@@ -123,7 +125,7 @@ class Targets {
       add(prefix + "attention.wq.weight", WeightRole::kWq, per_device(layer.wqkv, 0));
       add(prefix + "attention.wk.weight", WeightRole::kWk, per_device(layer.wqkv, q_rows));
       add(prefix + "attention.wv.weight", WeightRole::kWv,
-          per_device(layer.wqkv, q_rows + kv_rows));
+          layer.wv.empty() ? per_device(layer.wqkv, q_rows + kv_rows) : per_device(layer.wv, 0));
       add(prefix + "attention.wo.weight", WeightRole::kWo, per_device(layer.wo, 0));
       add_norm(prefix + "ffn_norm.weight", layer.ffn_norm);
       add(prefix + "feed_forward.w1.weight", WeightRole::kW1, per_device(layer.w1, 0));
@@ -219,18 +221,20 @@ bool take_stored_blocks(const TensorSource& source, const TensorInfo& tensor, co
                         const RowBlock& block) {
   const auto wanted = [](DType stored, WeightFormat packed) {
     return (stored == DType::kQ8_0 && packed == WeightFormat::kInt8) ||
-           (stored == DType::kQ4_0 && packed == WeightFormat::kInt4);
+           (stored == DType::kQ4_0 && packed == WeightFormat::kInt4) ||
+           (stored == DType::kQ4K && packed == WeightFormat::kQ4K) ||
+           (stored == DType::kQ6K && packed == WeightFormat::kQ6K);
   };
   if (target.vector != nullptr) return false;
+  const BlockSize size = block_size(tensor.dtype);
   for (const Destination& to : target.destinations) {
-    if (!wanted(tensor.dtype, to.matrix->view().format) || to.part.column_begin % kGroup != 0 ||
-        to.part.column_end % kGroup != 0) {
+    if (!wanted(tensor.dtype, to.matrix->view().format) ||
+        to.part.column_begin % size.values != 0 || to.part.column_end % size.values != 0) {
       return false;
     }
   }
   const auto stored = source.stored_blocks(tensor, block.first_row, block.row_count);
   if (stored.empty()) return false;
-  const BlockSize size = block_size(tensor.dtype);
   const std::int64_t row_bytes = tensor.columns() / size.values * size.bytes;
   for (const Destination& to : target.destinations) {
     to.matrix->set_blocks(to.first_row + block.first_row - to.part.row_begin, block.row_count,
@@ -252,6 +256,11 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
     std::copy(values.begin(), values.end(), target.vector->begin() + first_column);
   }
   for (const Destination& to : target.destinations) {
+    const WeightFormat format = to.matrix->view().format;
+    if (is_k_format(format)) {
+      return error(ErrorCode::kUnsupported, "tensor \"{}\": {} cannot be made of {}", tensor.name,
+                   name(format), name(tensor.dtype));
+    }
     to.matrix->set_rows(to.first_row + block.first_row - to.part.row_begin, block.row_count,
                         values.data() + (to.part.column_begin - first_column), columns);
   }
@@ -278,7 +287,9 @@ std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
   const std::int64_t attention_width = plan.heads() * c.head_dim;
   std::int64_t per_device = 0;
   for (const LayerFormats& f : formats.layers) {
-    per_device += bytes(plan.qkv_width(), plan.dim(), f.wqkv) +
+    const std::int64_t own_v = f.splits_v() ? plan.kv_heads() * c.head_dim : 0;
+    if (own_v > 0) per_device += bytes(own_v, plan.dim(), f.wv);
+    per_device += bytes(plan.qkv_width() - own_v, plan.dim(), f.wqkv) +
                   bytes(plan.dim(), attention_width, f.wo) +
                   bytes(plan.ffn_dim(), plan.dim(), f.w1) +
                   bytes(plan.ffn_dim(), plan.dim(), f.w3) + bytes(plan.dim(), plan.ffn_dim(), f.w2);
@@ -299,7 +310,7 @@ Result<LlamaWeights> load_weights(const TensorSource& source, const ShardPlan& p
   weights.config = source.config();
   weights.plan = plan;
   weights.block = block;
-  weights.formats = weight_formats(source, wish, order);
+  weights.formats = weight_formats(source, wish, plan, order);
   TG_RETURN_IF_ERROR(check_shape(weights.config));
   TG_RETURN_IF_ERROR(allocate(weights));
   Targets targets(source, weights);
