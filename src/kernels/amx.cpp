@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "kernels/amx_expand_bfp.h"
 #include "kernels/amx_expand_k.h"
 #include "kernels/avx512_transpose.h"
 #include "kernels/avx512_vnni.h"
@@ -341,6 +342,10 @@ void matmul_tiles(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t
       return matmul<ExpandQ4K>(args, panel_begin, panel_end);
     case WeightFormat::kQ6K:
       return matmul<ExpandQ6K>(args, panel_begin, panel_end);
+    case WeightFormat::kBfp8:
+      return matmul<ExpandBfp8>(args, panel_begin, panel_end);
+    case WeightFormat::kBfp4:
+      return matmul<ExpandBfp4>(args, panel_begin, panel_end);
   }
 }
 

@@ -26,6 +26,11 @@ Linear linear_of(WeightFormat format, const std::byte* group, const std::byte* h
       const auto scale = static_cast<std::int8_t>(scales[half * kPanelWidth + j]);
       return {half_of(header, j) * static_cast<float>(scale), 0.0F};
     }
+    case WeightFormat::kBfp8:
+    case WeightFormat::kBfp4: {
+      const auto exponent = std::to_integer<std::uint32_t>(scales[half * kPanelWidth + j]);
+      return {bfp_unit(exponent, magnitude_bits(format)), 0.0F};
+    }
     case WeightFormat::kInt8:
     case WeightFormat::kInt4:
     case WeightFormat::kBf16:

@@ -35,8 +35,10 @@ inline int code_in_rows(WeightFormat format, const std::byte* group, std::int64_
                         std::int64_t i) {
   switch (format) {
     case WeightFormat::kInt8:
+    case WeightFormat::kBfp8:
       return static_cast<std::int8_t>(group[j * kGroup + i]);
     case WeightFormat::kInt4:
+    case WeightFormat::kBfp4:
       return field(group, 4, j, i) - 8;
     case WeightFormat::kQ4K:
       return field(group, 4, j, i);

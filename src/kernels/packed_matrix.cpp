@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/pack_bfp.h"
 #include "kernels/pack_k.h"
 #include "kernels/shared_words.h"
 
@@ -69,6 +70,10 @@ void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count, cons
     }
     return;
   }
+  if (is_bfp(format_)) {
+    pack_bfp(view(), buffer_.data(), {first_row, row_count, rows, stride});
+    return;
+  }
   // Rounds group g of row r into `room`.
   put_blocks(first_row, row_count, [&](std::int64_t r, std::int64_t g, std::byte* room) {
     const float* values = rows + r * stride + g * kGroup;
@@ -89,6 +94,7 @@ void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count, cons
 void PackedMatrix::set_blocks(std::int64_t first_row, std::int64_t row_count,
                               const std::byte* blocks, std::int64_t stride) {
   TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_ && k_ % kGroup == 0);
+  TG_CHECK(format_ != WeightFormat::kBf16 && !is_bfp(format_));
   if (is_k_format(format_)) {
     pack_k_blocks(view(), buffer_.data(), {first_row, row_count, blocks, stride});
     return;

@@ -22,6 +22,10 @@
 //                                      { u16 low[8][32], u16 high[4][32], i8 scale[2][32] } }
 //             word i is k i / 2 + i % 2 * 16 of the group, field j of low[i] (4 bits) output
 //             4 i + j, of high[i] (2 bits) 8 i + j; scale[k / 16]; value = d * scale * (q - 32)
+//     Tenstorrent's block float, value = q * 2^(exponent - 133), or 2^(exponent - 129) of kBfp4:
+//     kBfp8   data[panel][k / 32] = { i8 q[32 outputs][32 k], u8 exponent[2][32] }; exponent[k /
+//     16] kBfp4   data[panel][k / 32] = { u16 q[8][32 k], u8 exponent[2][32] }
+//             words as those of kInt4, with q + 8
 //   Outputs and k are padded with zero weights.
 // Who owns: PackedMatrix owns its memory; kernels take PackedView.
 // Thread: packing of different rows from any thread; reading from any.
@@ -36,6 +40,7 @@
 #include "base/result.h"
 #include "tensor/aligned_buffer.h"
 #include "tensor/block_codes.h"
+#include "tensor/block_float.h"
 #include "tensor/k_blocks.h"
 
 namespace tg {
@@ -44,13 +49,13 @@ inline constexpr std::int64_t kPanelWidth = 32;  // outputs: 2 zmm or 4 ymm of f
 inline constexpr std::int64_t kGroup = kBlockWeights;  // k that share a scale
 
 // Those behind kInt4 are for WeightOrder::kRows only.
-enum class WeightFormat : std::uint8_t { kBf16, kInt8, kInt4, kQ4K, kQ6K };
-inline constexpr std::size_t kWeightFormats = 5;
+enum class WeightFormat : std::uint8_t { kBf16, kInt8, kInt4, kQ4K, kQ6K, kBfp8, kBfp4 };
+inline constexpr std::size_t kWeightFormats = 7;
 enum class WeightOrder : std::uint8_t { kPairs, kRows };
 
 constexpr std::string_view name(WeightFormat f) {
   constexpr std::array<std::string_view, kWeightFormats> kNames = {"bf16", "int8", "int4", "q4_k",
-                                                                   "q6_k"};
+                                                                   "q6_k", "bfp8", "bfp4"};
   return kNames[static_cast<std::size_t>(f)];
 }
 
@@ -59,13 +64,21 @@ constexpr bool is_k_format(WeightFormat f) {
   return f == WeightFormat::kQ4K || f == WeightFormat::kQ6K;
 }
 
+// Whether it is block float.
+constexpr bool is_bfp(WeightFormat f) {
+  return f == WeightFormat::kBfp8 || f == WeightFormat::kBfp4;
+}
+constexpr int magnitude_bits(WeightFormat f) {
+  return f == WeightFormat::kBfp8 ? kBfp8Bits : kBfp4Bits;
+}
+
 // Codes of a group of a panel: all of them, and those of half its outputs.
 constexpr std::int64_t code_bytes(WeightFormat f) {
-  constexpr std::array<std::int64_t, kWeightFormats> kBits = {16, 8, 4, 4, 6};
+  constexpr std::array<std::int64_t, kWeightFormats> kBits = {16, 8, 4, 4, 6, 8, 4};
   return kGroup * kPanelWidth * kBits[static_cast<std::size_t>(f)] / 8;
 }
 constexpr std::int64_t half_code_bytes(WeightFormat f) { return code_bytes(f) / 2; }
-// With the scales behind them, if there are any: 32, 17, 9, 9 or 13 cache lines.
+// With the scales behind them, if there are any: 32, 17, 9 or 13 cache lines.
 constexpr std::int64_t group_bytes(WeightFormat f) {
   return code_bytes(f) + (f == WeightFormat::kBf16 ? 0 : kPanelWidth * 2);
 }

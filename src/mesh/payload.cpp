@@ -1,63 +1,12 @@
 #include "mesh/payload.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/bf16.h"
+#include "tensor/block_float.h"
 
 namespace tg {
-namespace {
-
-constexpr std::int64_t kBlock = 16;  // values that share an exponent
-constexpr std::uint32_t kMagnitudeBits = 7;
-constexpr std::uint32_t kMagnitudeMax = (1U << kMagnitudeBits) - 1;
-
-std::uint32_t exponent_of(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23) & 0xffU; }
-
-std::uint32_t shared_exponent(std::span<const float> block) {
-  std::uint32_t largest = 0;
-  for (const float x : block) largest = std::max(largest, exponent_of(x));
-  return largest;
-}
-
-// Sign and magnitude of a value under a shared exponent. Bits that fall out when the significand is
-// aligned are lost before rounding; a magnitude that would round up to 2^7 stays at 127.
-std::uint8_t to_bfp8(float x, std::uint32_t shared) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  const std::uint32_t exponent = exponent_of(x);
-  if (exponent == 0) return 0;  // subnormals count as zero
-  const std::uint32_t shift = shared - exponent;
-  if (shift > 24) return 0;
-  constexpr std::uint32_t kDropped = 24 - kMagnitudeBits;
-  const std::uint32_t significand = ((bits & 0x7fffffU) | 0x800000U) >> shift;
-  const std::uint32_t rest = significand & ((1U << kDropped) - 1);
-  std::uint32_t magnitude = significand >> kDropped;
-  constexpr std::uint32_t kHalf = 1U << (kDropped - 1);
-  if (rest > kHalf || (rest == kHalf && (magnitude & 1U) != 0)) ++magnitude;
-  magnitude = std::min(magnitude, kMagnitudeMax);
-  if (magnitude == 0) return 0;
-  return static_cast<std::uint8_t>((bits >> 31 << kMagnitudeBits) | magnitude);
-}
-
-float from_bfp8(std::uint8_t value, std::uint32_t shared) {
-  // magnitude * 2^(shared - 127 - 6); the power is built in double, which holds all of them.
-  const std::uint64_t exponent = std::uint64_t{shared} + 1023 - 127 - 6;
-  const auto power = std::bit_cast<double>(exponent << 52);
-  const auto magnitude = static_cast<float>((value & kMagnitudeMax) * power);
-  return (value >> kMagnitudeBits) != 0 ? -magnitude : magnitude;
-}
-
-// f(first value, count, its exponent's place in the encoded row) for each block of a row.
-template <typename F>
-void for_blocks(std::size_t values, const F& f) {
-  for (std::size_t i = 0; i < values; i += kBlock) {
-    f(i, std::min<std::size_t>(kBlock, values - i));
-  }
-}
-
-}  // namespace
-
 Result<PayloadDType> parse_payload_dtype(std::string_view text) {
   for (const PayloadDType dtype : {PayloadDType::kF32, PayloadDType::kBf16, PayloadDType::kBfp8}) {
     if (text == name(dtype)) return dtype;
@@ -84,7 +33,7 @@ std::int64_t payload_bytes(PayloadDType dtype, std::int64_t values) {
     case PayloadDType::kBf16:
       return values * 2;
     case PayloadDType::kBfp8:
-      return values + (values + kBlock - 1) / kBlock;
+      return values + (values + kBfpBlock - 1) / kBfpBlock;
   }
   return 0;
 }
@@ -97,11 +46,7 @@ void round_payload(PayloadDType dtype, std::span<float> row) {
       for (float& x : row) x = to_float(to_bf16(x));
       return;
     case PayloadDType::kBfp8:
-      for_blocks(row.size(), [&](std::size_t first, std::size_t count) {
-        const std::span<float> block = row.subspan(first, count);
-        const std::uint32_t shared = shared_exponent(block);
-        for (float& x : block) x = from_bfp8(to_bfp8(x, shared), shared);
-      });
+      round_to_bfp(row, kBfp8Bits);
       return;
   }
 }
@@ -119,11 +64,11 @@ void encode_payload(PayloadDType dtype, std::span<const float> row, std::byte* o
       }
       return;
     case PayloadDType::kBfp8:  // [exponent, its values], block after block
-      for_blocks(row.size(), [&](std::size_t first, std::size_t count) {
+      for_bfp_blocks(row.size(), [&](std::size_t first, std::size_t count) {
         const std::span<const float> block = row.subspan(first, count);
         const std::uint32_t shared = shared_exponent(block);
         *out++ = static_cast<std::byte>(shared);
-        for (const float x : block) *out++ = static_cast<std::byte>(to_bfp8(x, shared));
+        for (const float x : block) *out++ = static_cast<std::byte>(to_bfp(x, shared, kBfp8Bits));
       });
       return;
   }
@@ -143,10 +88,10 @@ void decode_payload(PayloadDType dtype, const std::byte* from, std::span<float> 
       }
       return;
     case PayloadDType::kBfp8:
-      for_blocks(row.size(), [&](std::size_t first, std::size_t count) {
+      for_bfp_blocks(row.size(), [&](std::size_t first, std::size_t count) {
         const auto shared = static_cast<std::uint32_t>(*from++);
         for (float& x : row.subspan(first, count)) {
-          x = from_bfp8(static_cast<std::uint8_t>(*from++), shared);
+          x = from_bfp(static_cast<std::uint8_t>(*from++), shared, kBfp8Bits);
         }
       });
       return;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/kernel_table.h"
+#include "tensor/block_float.h"
 
 namespace tg {
 namespace {
@@ -23,6 +24,8 @@ struct Destination {
   PackedMatrix* matrix = nullptr;
   std::int64_t first_row = 0;
   TensorPart part;
+  WeightFormat values = WeightFormat::kBf16;  // what they are rounded to, before packing if that is
+                                              // wider
 };
 
 // What is read together: all parts that have the same rows.
@@ -58,7 +61,8 @@ Status allocate(LlamaWeights& w) {
   const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k,
                            WeightFormat format) -> Status {
     for (std::int64_t i = 0; i < w.block.devices(); ++i) {
-      TG_ASSIGN(PackedMatrix part, PackedMatrix::allocate(n, k, format, w.formats.order));
+      TG_ASSIGN(PackedMatrix part,
+                PackedMatrix::allocate(n, k, w.formats.packed(format), w.formats.order));
       matrix.push_back(std::move(part));
     }
     return {};
@@ -67,13 +71,15 @@ Status allocate(LlamaWeights& w) {
   const std::int64_t last_id = plan.part(WeightRole::kOutput, w.block.row_end - 1, 0).row_end;
   for (std::int64_t col = 0; col < w.block.cols(); ++col) {
     TG_ASSIGN(PackedMatrix embedding,
-              PackedMatrix::allocate(c.vocab, plan.dim(), w.formats.embedding, w.formats.order));
+              PackedMatrix::allocate(c.vocab, plan.dim(), w.formats.packed(w.formats.embedding),
+                                     w.formats.order));
     w.embedding.push_back(std::move(embedding));
     if (c.tied_embeddings) continue;
     PackedMatrix output;
     if (last_id > first_id) {
-      TG_ASSIGN(output, PackedMatrix::allocate(last_id - first_id, plan.dim(), w.formats.output,
-                                               w.formats.order));
+      TG_ASSIGN(output,
+                PackedMatrix::allocate(last_id - first_id, plan.dim(),
+                                       w.formats.packed(w.formats.output), w.formats.order));
     }
     w.output.push_back(std::move(output));
   }
@@ -106,31 +112,33 @@ class Targets {
   Status fill() {
     const ModelConfig& c = w_.config;
     // Embedding and output are shared by the devices of a column.
-    add("tok_embeddings.weight", WeightRole::kEmbedding,
+    add("tok_embeddings.weight", WeightRole::kEmbedding, w_.formats.embedding,
         [this](std::int64_t row, std::int64_t col) {
           return row == 0 ? Place{&w_.embedding[static_cast<std::size_t>(col)], 0} : Place{};
         });
     if (!c.tied_embeddings) {
-      add("output.weight", WeightRole::kOutput, [this](std::int64_t row, std::int64_t col) {
-        return Place{&w_.output[static_cast<std::size_t>(col)], row * w_.plan.vocab_stride()};
-      });
+      add("output.weight", WeightRole::kOutput, w_.formats.output,
+          [this](std::int64_t row, std::int64_t col) {
+            return Place{&w_.output[static_cast<std::size_t>(col)], row * w_.plan.vocab_stride()};
+          });
     }
     add_norm("norm.weight", w_.norm);
     const std::int64_t q_rows = w_.plan.heads() * c.head_dim;
     const std::int64_t kv_rows = w_.plan.kv_heads() * c.head_dim;
     for (std::size_t i = 0; i < w_.layers.size(); ++i) {
       LayerWeights& layer = w_.layers[i];
+      const LayerFormats& f = w_.formats.layers[i];
       const std::string prefix = fmt::format("layers.{}.", i);
       add_norm(prefix + "attention_norm.weight", layer.attention_norm);
-      add(prefix + "attention.wq.weight", WeightRole::kWq, per_device(layer.wqkv, 0));
-      add(prefix + "attention.wk.weight", WeightRole::kWk, per_device(layer.wqkv, q_rows));
-      add(prefix + "attention.wv.weight", WeightRole::kWv,
+      add(prefix + "attention.wq.weight", WeightRole::kWq, f.wqkv, per_device(layer.wqkv, 0));
+      add(prefix + "attention.wk.weight", WeightRole::kWk, f.wqkv, per_device(layer.wqkv, q_rows));
+      add(prefix + "attention.wv.weight", WeightRole::kWv, f.wv,
           layer.wv.empty() ? per_device(layer.wqkv, q_rows + kv_rows) : per_device(layer.wv, 0));
-      add(prefix + "attention.wo.weight", WeightRole::kWo, per_device(layer.wo, 0));
+      add(prefix + "attention.wo.weight", WeightRole::kWo, f.wo, per_device(layer.wo, 0));
       add_norm(prefix + "ffn_norm.weight", layer.ffn_norm);
-      add(prefix + "feed_forward.w1.weight", WeightRole::kW1, per_device(layer.w1, 0));
-      add(prefix + "feed_forward.w3.weight", WeightRole::kW3, per_device(layer.w3, 0));
-      add(prefix + "feed_forward.w2.weight", WeightRole::kW2, per_device(layer.w2, 0));
+      add(prefix + "feed_forward.w1.weight", WeightRole::kW1, f.w1, per_device(layer.w1, 0));
+      add(prefix + "feed_forward.w3.weight", WeightRole::kW3, f.w3, per_device(layer.w3, 0));
+      add(prefix + "feed_forward.w2.weight", WeightRole::kW2, f.w2, per_device(layer.w2, 0));
     }
     if (missing_) return error(ErrorCode::kNotFound, "tensor \"{}\" is missing", *missing_);
     return {};
@@ -161,7 +169,7 @@ class Targets {
     return true;
   }
 
-  void add(const std::string& name, WeightRole role, const PlaceOf& place_of) {
+  void add(const std::string& name, WeightRole role, WeightFormat values, const PlaceOf& place_of) {
     if (!find(name)) return;
     std::map<std::int64_t, std::size_t> by_first_row;
     for (std::int64_t row = 0; row < w_.block.rows(); ++row) {
@@ -175,7 +183,7 @@ class Targets {
         Target& target = list[entry->second];
         target.read.column_begin = std::min(target.read.column_begin, part.column_begin);
         target.read.column_end = std::max(target.read.column_end, part.column_end);
-        target.destinations.push_back({place.matrix, place.first_row, part});
+        target.destinations.push_back({place.matrix, place.first_row, part, values});
       }
     }
   }
@@ -261,8 +269,16 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
       return error(ErrorCode::kUnsupported, "tensor \"{}\": {} cannot be made of {}", tensor.name,
                    name(format), name(tensor.dtype));
     }
-    to.matrix->set_rows(to.first_row + block.first_row - to.part.row_begin, block.row_count,
-                        values.data() + (to.part.column_begin - first_column), columns);
+    float* const first = values.data() + (to.part.column_begin - first_column);
+    // No two devices have the same columns of a row.
+    if (is_bfp(to.values) && format == WeightFormat::kBf16) {
+      for (std::int64_t r = 0; r < block.row_count; ++r) {
+        round_to_bfp({first + r * columns, static_cast<std::size_t>(to.part.columns())},
+                     magnitude_bits(to.values));
+      }
+    }
+    to.matrix->set_rows(to.first_row + block.first_row - to.part.row_begin, block.row_count, first,
+                        columns);
   }
   return {};
 }
@@ -272,7 +288,7 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
 PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
   const auto slot = static_cast<std::size_t>(col - block.col_begin);
   const std::int64_t count = plan.part(WeightRole::kOutput, row, col).rows();
-  if (count == 0) return {nullptr, 0, plan.dim(), formats.output, formats.order};
+  if (count == 0) return {nullptr, 0, plan.dim(), formats.packed(formats.output), formats.order};
   const std::int64_t stride = plan.vocab_stride();
   if (config.tied_embeddings) return embedding[slot].view().outputs(row * stride, count);
   return output[slot].view().outputs((row - block.row_begin) * stride, count);
@@ -281,7 +297,7 @@ PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
 std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
                                  const DeviceBlock& block, const WeightFormats& formats) {
   const auto bytes = [&formats](std::int64_t n, std::int64_t k, WeightFormat format) {
-    const PackedView view{nullptr, n, k, format, formats.order};
+    const PackedView view{nullptr, n, k, formats.packed(format), formats.order};
     return view.panels() * view.panel_bytes();
   };
   const std::int64_t attention_width = plan.heads() * c.head_dim;

@@ -83,6 +83,10 @@ std::string_view name(WeightsWish wish) {
       return "int8";
     case WeightsWish::kInt4:
       return "int4";
+    case WeightsWish::kBfp8:
+      return "bfp8";
+    case WeightsWish::kBfp4:
+      return "bfp4";
     case WeightsWish::kPerformance:
       return "performance";
   }
@@ -115,12 +119,15 @@ std::string WeightFormats::text() const {
   std::array<bool, kWeightFormats> used{};
   each([&used](WeightFormat f) { used[static_cast<std::size_t>(f)] = true; });
   std::string text;
-  for (const WeightFormat f : {WeightFormat::kQ4K, WeightFormat::kInt4, WeightFormat::kQ6K,
-                               WeightFormat::kInt8, WeightFormat::kBf16}) {
+  bool widened = false;
+  for (const WeightFormat f :
+       {WeightFormat::kBfp4, WeightFormat::kQ4K, WeightFormat::kInt4, WeightFormat::kQ6K,
+        WeightFormat::kBfp8, WeightFormat::kInt8, WeightFormat::kBf16}) {
     if (!used[static_cast<std::size_t>(f)]) continue;
     text += fmt::format("{}{}", text.empty() ? "" : " + ", name(f));
+    widened = widened || packed(f) != f;
   }
-  return text;
+  return widened ? text + " held as bf16" : text;
 }
 
 WeightFormats weight_formats(const TensorSource& source, WeightsWish wish, const ShardPlan& plan,
@@ -152,6 +159,12 @@ WeightFormats weight_formats(const TensorSource& source, WeightsWish wish, const
       break;
     case WeightsWish::kInt4:
       all(WeightFormat::kInt8, WeightFormat::kInt4, uniform_layer(WeightFormat::kInt4));
+      break;
+    case WeightsWish::kBfp8:
+      all(WeightFormat::kBfp8, WeightFormat::kBfp8, uniform_layer(WeightFormat::kBfp8));
+      break;
+    case WeightsWish::kBfp4:
+      all(WeightFormat::kBfp8, WeightFormat::kBfp4, uniform_layer(WeightFormat::kBfp4));
       break;
     case WeightsWish::kPerformance: {
       LayerFormats layer = uniform_layer(WeightFormat::kInt8);

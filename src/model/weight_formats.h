@@ -20,6 +20,8 @@ enum class WeightsWish : std::uint8_t {
   kBf16,
   kInt8,
   kInt4,
+  kBfp8,  // rounded to block float; held as bf16 where the weights' order is kPairs
+  kBfp4,
   kPerformance,  // the Galaxy's mixture: w1 and w3 in 4 bits, the rest in 8
 };
 
@@ -43,11 +45,15 @@ struct WeightFormats {
   std::vector<LayerFormats> layers;
   WeightOrder order = WeightOrder::kPairs;
 
+  // What a matrix in this format is packed as: block float as bf16 in WeightOrder::kPairs.
+  WeightFormat packed(WeightFormat f) const {
+    return is_bfp(f) && order == WeightOrder::kPairs ? WeightFormat::kBf16 : f;
+  }
   // Of those that multiply inputs of 8 bits where the order is kPairs.
   bool has_integers() const;
   // What products take their inputs as, where it is not kPlain.
   InputForm inputs() const;
-  // "bf16", or "int4 + int8", or "q4_k + q6_k": for people.
+  // "bf16", or "int4 + int8", or "q4_k + q6_k", or "bfp8 held as bf16": for people.
   std::string text() const;
 
  private:

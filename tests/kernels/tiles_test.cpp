@@ -8,7 +8,8 @@
 namespace tg {
 namespace {
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4};
+constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4,
+                                     WeightFormat::kBfp8, WeightFormat::kBfp4};
 
 PackedMatrix pack(std::int64_t n, std::int64_t k, WeightFormat format,
                   const std::vector<float>& values) {
@@ -67,7 +68,8 @@ TEST_P(TileProduct, AgreesWithDoublePrecision) {
 // An integer format is a way to store bf16 weights: same values, same bits.
 TEST_P(TileProduct, IntegersAreTheirValuesInBf16) {
   constexpr std::int64_t kN = 32 * 3 + 7;
-  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+  for (const WeightFormat format :
+       {WeightFormat::kInt8, WeightFormat::kInt4, WeightFormat::kBfp8, WeightFormat::kBfp4}) {
     for (const std::int64_t k : {32, 576, 1100}) {
       const PackedMatrix w = pack(kN, k, format, Numbers(11).floats(kN * k, 3.0F));
       std::vector<float> values(static_cast<std::size_t>(kN * k));
