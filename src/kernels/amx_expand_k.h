@@ -19,8 +19,8 @@ TG_AMX_INLINE __m128i bytes_at(const std::byte* p) {
 // As of int4, with a minimum that is taken from each of the 16 values.
 struct ExpandQ4K {
   static constexpr WeightFormat kFormat = WeightFormat::kQ4K;
-  static constexpr std::int64_t kAheadOfOne = 4096;
-  static constexpr std::int64_t kAheadOfTwo = 2560;
+  static constexpr std::int64_t kAheadOfOne = 2560;
+  static constexpr std::int64_t kAheadOfTwo = 4096;
 
   struct Tables {
     alignas(64) float scale[kPanelWidth];
