@@ -62,12 +62,12 @@ TEST(KFormats, PackedValuesAreTheReaders) {
     // Set again in other pieces, which share words with their neighbours: the same bytes.
     const std::vector<std::byte> before(w.view().data, w.view().data + w.bytes());
     const std::int64_t stride = kK / 256 * block_size(format.stored).bytes;
-    for (std::int64_t r = kN - 1; r >= 0; --r)
+    for (std::int64_t r = kN - 1; r >= 0; --r) {
       w.set_blocks(r, 1, blocks.data() + r * stride, stride);
+    }
     EXPECT_TRUE(std::equal(before.begin(), before.end(), w.view().data)) << name(format.packed);
     // A file's size and no more than 3 % above.
-    const auto stored = static_cast<double>(96 * kK / 256 * block_size(format.stored).bytes);
-    EXPECT_LE(static_cast<double>(w.bytes()), 1.03 * stored);
+    EXPECT_LE(static_cast<double>(w.bytes()), 1.03 * static_cast<double>(96 * stride));
   }
 }
 
@@ -112,6 +112,7 @@ TEST_P(KFormatProduct, ARowDoesNotShowItsCompany) {
     const PackedMatrix w = pack(format, kN, kK, random_blocks(format, kN * kK / 256, 23));
     const Row x(ComputeDType::kBf16, Numbers(3).floats(kRows * kK));
     std::vector<std::vector<float>> alone;
+    alone.reserve(kRows);
     for (std::int64_t r = 0; r < kRows; ++r) {
       alone.push_back(product(kernels(), w, Tiles(kernels(), x, r, 1, kK)));
     }
