@@ -13,6 +13,7 @@
 #include <immintrin.h>
 
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -97,21 +98,36 @@ const PackedMatrix& integers(WeightFormat format) {
 }
 
 // Products on tiles, for a table that has them; making the tiles is part of it, once per call.
-const PackedMatrix& rows_of(WeightFormat format) {
-  static const auto made = [](WeightFormat f) {
-    auto matrix = PackedMatrix::allocate(kOutputs * kCopies, kInputs, f, WeightOrder::kRows);
-    TG_CHECK(matrix);
-    std::vector<float> rows(static_cast<std::size_t>(kPanelWidth * kInputs));
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(i % 17) * 0.01F;
-    for (std::int64_t row = 0; row < kOutputs * kCopies; row += kPanelWidth) {
+constexpr WeightFormat kTileFormats[] = {
+    WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4, WeightFormat::kQ4K,
+    WeightFormat::kQ6K,  WeightFormat::kBfp8, WeightFormat::kBfp4};
+
+PackedMatrix make_rows_of(WeightFormat format) {
+  auto matrix = PackedMatrix::allocate(kOutputs * kCopies, kInputs, format, WeightOrder::kRows);
+  TG_CHECK(matrix);
+  std::vector<float> rows(static_cast<std::size_t>(kPanelWidth * kInputs));
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(i % 17) * 0.01F;
+  // Blocks of 256 whose f16 are all 0x1111, some 6e-4.
+  const std::int64_t stride =
+      kInputs / kKBlockWeights * (format == WeightFormat::kQ4K ? kQ4KBytes : kQ6KBytes);
+  const std::vector<std::byte> blocks(static_cast<std::size_t>(kPanelWidth * stride),
+                                      std::byte{0x11});
+  for (std::int64_t row = 0; row < kOutputs * kCopies; row += kPanelWidth) {
+    if (is_k_format(format)) {
+      matrix->set_blocks(row, kPanelWidth, blocks.data(), stride);
+    } else {
       matrix->set_rows(row, kPanelWidth, rows);
     }
-    return std::move(*matrix);
-  };
-  static const PackedMatrix bf16 = made(WeightFormat::kBf16);
-  static const PackedMatrix int8 = made(WeightFormat::kInt8);
-  static const PackedMatrix int4 = made(WeightFormat::kInt4);
-  return format == WeightFormat::kBf16 ? bf16 : format == WeightFormat::kInt8 ? int8 : int4;
+  }
+  return std::move(*matrix);
+}
+
+// Each is made when it is first asked for.
+const PackedMatrix& rows_of(WeightFormat format) {
+  static std::map<WeightFormat, PackedMatrix> made;
+  const auto found = made.find(format);
+  return found != made.end() ? found->second
+                             : made.emplace(format, make_rows_of(format)).first->second;
 }
 
 void matmul_tiles(benchmark::State& state, const KernelTable* kernels, WeightFormat format) {
@@ -344,8 +360,7 @@ void register_table(const KernelTable* kernels) {
         ->Arg(512);
   }
   if (kernels->order == WeightOrder::kRows) {
-    for (const WeightFormat format :
-         {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+    for (const WeightFormat format : kTileFormats) {
       auto* tiles = add(("tiles_" + std::string(tg::name(format))).c_str(), matmul_tiles, format);
       tiles->ArgName("m");
       for (const std::int64_t m : {1, 2, 4, 8, 16, 32, 128, 512}) tiles->Arg(m);

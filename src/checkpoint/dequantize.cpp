@@ -5,6 +5,7 @@
 
 #include "base/bf16.h"
 #include "base/result.h"
+#include "tensor/k_blocks.h"
 
 namespace tg {
 namespace {
@@ -72,20 +73,6 @@ void q5_1(const std::uint8_t* b, float* y) {
   }
 }
 
-// The 6-bit scale and minimum of each of 8 groups of 32 values, packed in 12 bytes: groups 0..3
-// have theirs in the low 6 bits of bytes 0..3 and 4..7; groups 4..7 have 4 bits each in bytes 8..11
-// and their top 2 bits in the top of bytes 0..3 (scale) and 4..7 (minimum).
-struct GroupScale {
-  int scale;
-  int minimum;
-};
-
-GroupScale group_scale(const std::uint8_t* packed, int group) {
-  if (group < 4) return {packed[group] & 63, packed[group + 4] & 63};
-  const int low = packed[group + 4];
-  return {(low & 15) | ((packed[group - 4] >> 6) << 4), (low >> 4) | ((packed[group] >> 6) << 4)};
-}
-
 // The shared shape of Q4_K and Q5_K: 4 runs of 32 bytes, whose low nibbles are one group of 32
 // values and whose high nibbles the next. `high` (or nullptr) has 32 bytes: bit g of byte i is the
 // fifth bit of value i of group g.
@@ -94,7 +81,7 @@ void k_with_minimum(const std::uint8_t* b, const std::uint8_t* high, const std::
   const float d = half_at(b);
   const float dmin = half_at(b + 2);
   for (int group = 0; group < 8; ++group) {
-    const GroupScale packed = group_scale(b + 4, group);
+    const ScaleAndMinimum packed = scale_and_minimum(b + 4, group);
     const float scale = d * to_f32(packed.scale);
     const float minimum = dmin * to_f32(packed.minimum);
     const std::uint8_t* run = low + 32 * (group / 2);

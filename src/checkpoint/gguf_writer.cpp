@@ -89,6 +89,10 @@ std::int64_t file_type(DType matrices) {
       return 2;
     case DType::kQ8_0:
       return 7;
+    case DType::kQ4K:
+      return 14;
+    case DType::kQ6K:
+      return 18;
     case DType::kBf16:
       return 32;
     default:
@@ -253,7 +257,7 @@ Result<GgufPlan> plan_gguf(const TensorSource& source, DType matrices,
                            const GgufTokenizerData* tokenizer) {
   if (!can_quantize(matrices)) {
     return error(ErrorCode::kBadArgument,
-                 "matrices cannot be written as {}, only as F32, BF16, Q8_0 or Q4_0",
+                 "matrices cannot be written as {}, only as F32, BF16, Q8_0, Q4_0, Q4_K or Q6_K",
                  name(matrices));
   }
   const ModelConfig& config = source.config();

@@ -4,13 +4,14 @@
 
 #include "base/bf16.h"
 #include "base/result.h"
+#include "checkpoint/quantize_k.h"
 #include "tensor/block_codes.h"
 
 namespace tg {
 
 bool can_quantize(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kBf16 || dtype == DType::kQ8_0 ||
-         dtype == DType::kQ4_0;
+         dtype == DType::kQ4_0 || dtype == DType::kQ4K || dtype == DType::kQ6K;
 }
 
 void quantize(DType dtype, std::span<const float> values, std::span<std::byte> blocks) {
@@ -34,7 +35,10 @@ void quantize(DType dtype, std::span<const float> values, std::span<std::byte> b
     }
     return;
   }
-  const auto one_block = dtype == DType::kQ8_0 ? quantize_q8 : quantize_q4;
+  const auto one_block = dtype == DType::kQ8_0   ? quantize_q8
+                         : dtype == DType::kQ4_0 ? quantize_q4
+                         : dtype == DType::kQ4K  ? quantize_q4_k
+                                                 : quantize_q6_k;
   for (std::size_t i = 0; i < values.size(); i += block_values, out += block_bytes) {
     one_block(&values[i], out);
   }

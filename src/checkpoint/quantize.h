@@ -1,5 +1,5 @@
 // What: f32 values to stored tensor elements, the counterpart of dequantize.h, for the formats that
-//   this program writes: F32, BF16, Q8_0 and Q4_0.
+//   this program writes: F32, BF16, Q8_0, Q4_0, Q4_K and Q6_K.
 // Who owns: nothing. Thread: any.
 #pragma once
 
@@ -20,7 +20,8 @@ bool can_quantize(DType dtype);
 //   Q4_0: d = (value of largest magnitude) / -8, the first of several equal ones,
 //         q = min(15, floor(x * (1 / d) + 8.5)), of which dequantize() takes 8 away
 // d is stored as float16, rounded to nearest even; the q are made with the unrounded one. A block
-// of zeros has d = 0. Values must be finite and, for d, below 65520 * 127 (Q8_0) or * 8 (Q4_0).
+// of zeros has d = 0. Q4_K and Q6_K: see quantize_k.h. Values must be finite and, for d, below
+// 65520 * 127 (Q8_0) or * 8 (Q4_0).
 void quantize(DType dtype, std::span<const float> values, std::span<std::byte> blocks);
 
 }  // namespace tg

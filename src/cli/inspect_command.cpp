@@ -147,7 +147,7 @@ Result<int> run(const InspectOptions& o) {
   print_model(model);
   const MemoryNeed need =
       memory_need(config, shards, {0, mesh.rows, 0, mesh.cols},
-                  weight_formats(*model.source, settings.weights,
+                  weight_formats(*model.source, settings.weights, shards,
                                  weight_order(*settings.kernels, settings.dtype)),
                   settings.dtype, settings.kv_format, plan.capacity, settings.threads);
   const std::int64_t per_user = pages_for(plan.max_seq_len, plan.capacity.block);

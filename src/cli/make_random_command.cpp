@@ -45,6 +45,8 @@ struct MakeRandomOptions {
 DType matrices_of(const MakeRandomOptions& o) {
   if (o.weights_dtype == "f32") return DType::kF32;
   if (o.weights_dtype == "q8_0") return DType::kQ8_0;
+  if (o.weights_dtype == "q4_k") return DType::kQ4K;
+  if (o.weights_dtype == "q6_k") return DType::kQ6K;
   return o.weights_dtype == "q4_0" ? DType::kQ4_0 : DType::kBf16;
 }
 
@@ -155,7 +157,7 @@ void add_make_random_command(CLI::App& program, ChosenCommand& chosen) {
       ->capture_default_str();
   app->add_option("--weights-dtype", o->weights_dtype,
                   "format of all matrices, embedding and head among them; norms are f32 in gguf")
-      ->check(CLI::IsMember({"f32", "bf16", "q8_0", "q4_0"}))
+      ->check(CLI::IsMember({"f32", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"}))
       ->capture_default_str();
   app->add_option("--vocabulary", o->vocabulary,
                   "of gguf. none: ids in and out only; bytes: a token per byte and names for the "

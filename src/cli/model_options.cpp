@@ -34,9 +34,11 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
       ->check(CLI::IsMember({"bf16", "int8", "bfp8"}));
   app.add_option(
          "--weights-dtype", options.weights_dtype,
-         "what weights are held in; stored (default): int8 and int4 of a GGUF of Q8_0 and "
-         "Q4_0 as they are, else bf16. Without AMX integers multiply inputs rounded to 8 bits")
-      ->check(CLI::IsMember({"stored", "bf16", "int8", "int4"}));
+         "what weights are held in; stored (default): Q8_0 and Q4_0 of a GGUF as they are, "
+         "with --kernels amx Q4_K and Q6_K too, else bf16. int8 and int4 multiply inputs "
+         "rounded to 8 bits, but not with --kernels amx. bfp8 and bfp4 are Tenstorrent's block "
+         "float, held as bf16 without --kernels amx")
+      ->check(CLI::IsMember({"stored", "bf16", "int8", "int4", "bfp8", "bfp4"}));
   app.add_option("--optimizations", options.optimizations,
                  "performance: w1 and w3 in int4, the rest in int8; accuracy: bf16, or int8 where "
                  "memory does not allow it")
@@ -88,6 +90,8 @@ Status choose_weights(const ModelOptions& options, RunSettings& settings) {
   if (dtype == "bf16") settings.weights = WeightsWish::kBf16;
   if (dtype == "int8") settings.weights = WeightsWish::kInt8;
   if (dtype == "int4") settings.weights = WeightsWish::kInt4;
+  if (dtype == "bfp8") settings.weights = WeightsWish::kBfp8;
+  if (dtype == "bfp4") settings.weights = WeightsWish::kBfp4;
   if (optimizations == "performance") settings.weights = WeightsWish::kPerformance;
   if (optimizations == "accuracy") {
     settings.weights = WeightsWish::kBf16;
@@ -95,7 +99,10 @@ Status choose_weights(const ModelOptions& options, RunSettings& settings) {
   }
   if (settings.dtype == ComputeDType::kBf16) return {};
   if (settings.weights == WeightsWish::kStored) settings.weights = WeightsWish::kBf16;
-  if (settings.weights == WeightsWish::kBf16) return {};
+  // Block float is a rounding there, held as bf16.
+  for (const WeightsWish wish : {WeightsWish::kBf16, WeightsWish::kBfp8, WeightsWish::kBfp4}) {
+    if (settings.weights == wish) return {};
+  }
   return error(
       ErrorCode::kBadArgument,
       "--compute-dtype f32 with {} {}: integer weights multiply inputs of 8 bits; f32 needs "

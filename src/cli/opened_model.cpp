@@ -256,7 +256,7 @@ Status check_memory_of_both(const OpenedModel& model, const OpenedModel& draft,
                                    const KvCapacity& capacity) -> Result<std::int64_t> {
     TG_ASSIGN(const ShardPlan shards, ShardPlan::make(m.source->config(), shape));
     return memory_need(m.source->config(), shards, {0, shape.rows, 0, shape.cols},
-                       weight_formats(*m.source, settings.weights,
+                       weight_formats(*m.source, settings.weights, shards,
                                       weight_order(*settings.kernels, settings.dtype)),
                        settings.dtype, settings.kv_format, capacity, settings.threads)
         .total();
@@ -304,7 +304,7 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load_runner(const OpenedModel&
   const WeightOrder order = weight_order(*settings.kernels, settings.dtype);
   const auto check = [&](WeightsWish wish) {
     const MemoryNeed need =
-        memory_need(config, shards, block, weight_formats(*model.source, wish, order),
+        memory_need(config, shards, block, weight_formats(*model.source, wish, shards, order),
                     settings.dtype, settings.kv_format, plan.capacity, settings.threads);
     return check_memory(need, plan.capacity, settings.mesh.shape.cols, settings.local_ranks,
                         available_memory());

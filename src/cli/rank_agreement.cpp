@@ -39,6 +39,8 @@ Result<std::string> settings_text(const RunSettings& settings, const ContextPlan
                                   const TensorSource& source) {
   const ModelConfig& c = source.config();
   const CollectivePlan& collectives = settings.mesh.collectives;
+  TG_ASSIGN(const ShardPlan shards, ShardPlan::make(c, settings.mesh.shape));
+  const WeightOrder order = weight_order(*settings.kernels, settings.dtype);
   std::string text = fmt::format("mesh {}\n", tg::text(settings.mesh.shape));
   for (const Use use : all_uses()) {
     for (const HopWork work : {HopWork::kReduceScatter, HopWork::kAllGather}) {
@@ -47,11 +49,11 @@ Result<std::string> settings_text(const RunSettings& settings, const ContextPlan
           collectives.algorithm(work, use) == HopAlgorithm::kRing ? "ring" : "line");
     }
   }
-  text +=
-      fmt::format("ccl-dtype {}\ncompute-dtype {}\nkv-dtype {}\nweights {}\nkernels {}\n",
-                  name(collectives.payload), settings.dtype == ComputeDType::kBf16 ? "bf16" : "f32",
-                  name(settings.kv_format, settings.dtype),
-                  weight_formats(source, settings.weights).text(), settings.kernels->name);
+  text += fmt::format(
+      "ccl-dtype {}\ncompute-dtype {}\nkv-dtype {}\nweights {}\nkernels {}\n",
+      name(collectives.payload), settings.dtype == ComputeDType::kBf16 ? "bf16" : "f32",
+      name(settings.kv_format, settings.dtype),
+      weight_formats(source, settings.weights, shards, order).text(), settings.kernels->name);
   text += fmt::format("pages {} of {}\nrows of a step {}\nmax-seq-len {}\n", plan.capacity.blocks,
                       plan.capacity.block, plan.capacity.max_rows, plan.max_seq_len);
   text += fmt::format(

@@ -12,7 +12,8 @@
 
 #include <algorithm>
 
-#include "kernels/amx_expand.h"
+#include "kernels/amx_expand_bfp.h"
+#include "kernels/amx_expand_k.h"
 #include "kernels/avx512_transpose.h"
 #include "kernels/avx512_vnni.h"
 #include "kernels/tables.h"
@@ -24,6 +25,7 @@ namespace {
 constexpr std::int64_t kTile = 16;                 // outputs, and inputs, of a tile of sums
 constexpr std::int64_t kSums = kTile * kTile;      // floats of such a tile
 constexpr std::int64_t kHalf = kTile * kRowBytes;  // bytes of a tile of weights
+static_assert(InputTiles::kChunk % kHeaderGroups == 0, "a chunk begins with a header");
 
 // Inputs that share a visit of weights: 512 rows of a chunk (256 KiB) stay in a level-2 cache
 // together with their sums for kPanels panels (512 KiB), which are visited before the next chunk.
@@ -42,7 +44,8 @@ TG_AMX void set_shapes(std::int64_t rows) {
 
 // One call of the inner loop.
 struct Work {
-  const std::byte* w = nullptr;  // the first group; a second panel is panel_stride behind
+  const std::byte* w = nullptr;  // the first group, or its header; a second panel is panel_stride
+                                 // behind
   std::int64_t panel_stride = 0;
   std::int64_t groups = 0;
   const Bf16* x = nullptr;       // the first tile of a block of inputs
@@ -137,10 +140,10 @@ TG_AMX void stream_one_block(const Work& t) {
   for (std::int64_t g = 0; g <= groups; ++g) {
     if (g < groups) {
       std::byte* to = ring + g % kRing * kExpandedBytes;
-      Expand::expand(w, to, Expand::kAheadOfOne);
-      if constexpr (kPanelCount == 2)
-        Expand::expand(w + panel_stride, to + kPanelRing, Expand::kAheadOfOne);
-      w += group_bytes(Expand::kFormat);
+      expand_group<Expand>(w, g, to, Expand::kAheadOfOne);
+      if constexpr (kPanelCount == 2) {
+        expand_group<Expand>(w + panel_stride, g, to + kPanelRing, Expand::kAheadOfOne);
+      }
     }
     if (g > 0) {
       one_block<kPanelCount>(ring + (g - 1) % kRing * kExpandedBytes, kPanelRing, x, 4 * rows);
@@ -162,8 +165,7 @@ TG_AMX void stream_two_blocks(const Work& t) {
   begin_sums<4>(t);
   for (std::int64_t g = 0; g <= groups; ++g) {
     if (g < groups) {
-      Expand::expand(w, ring + g % kSlots * kExpandedBytes, Expand::kAheadOfTwo);
-      w += group_bytes(Expand::kFormat);
+      expand_group<Expand>(w, g, ring + g % kSlots * kExpandedBytes, Expand::kAheadOfTwo);
     }
     if (g > 0) {
       two_blocks(ring + (g - 1) % kSlots * kExpandedBytes, x, second);
@@ -284,7 +286,7 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
       work.groups = std::min(InputTiles::kChunk, x.groups - g);
       work.first = g == 0;
       for (std::int64_t p = first; p < last; ++p) {
-        work.w = args.w.panel_data(p) + g * group_bytes(Expand::kFormat);
+        work.w = args.w.panel_data(p) + groups_bytes(Expand::kFormat, g);
         for (std::int64_t b = 0; b < blocks; b += 2) {
           work.x = x.tile(begin + b, g);
           work.sums = sums + ((p - first) * blocks + b) * 2 * kSums;
@@ -336,6 +338,14 @@ void matmul_tiles(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t
       return matmul<ExpandInt8>(args, panel_begin, panel_end);
     case WeightFormat::kInt4:
       return matmul<ExpandInt4>(args, panel_begin, panel_end);
+    case WeightFormat::kQ4K:
+      return matmul<ExpandQ4K>(args, panel_begin, panel_end);
+    case WeightFormat::kQ6K:
+      return matmul<ExpandQ6K>(args, panel_begin, panel_end);
+    case WeightFormat::kBfp8:
+      return matmul<ExpandBfp8>(args, panel_begin, panel_end);
+    case WeightFormat::kBfp4:
+      return matmul<ExpandBfp4>(args, panel_begin, panel_end);
   }
 }
 

@@ -15,7 +15,7 @@ TG_AVX2_INLINE __m256 load_kv_scales(const std::byte* scales) {
     return widen_even(
         _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales))));
   }
-  // See block_float_scale(): 6 less in the exponent, and a bit alone where that is none.
+  // See bfp_unit(): 6 less in the exponent, and a bit alone where that is none.
   const __m256i shared =
       _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales)));
   const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(shared, _mm256_set1_epi32(6)), 23);

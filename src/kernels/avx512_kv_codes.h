@@ -15,7 +15,7 @@ TG_AVX512_INLINE __m512 load_kv_scales(const std::byte* scales) {
     return widen_even(
         _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales))));
   }
-  // See block_float_scale(): 6 less in the exponent, and a bit alone where that is none.
+  // See bfp_unit(): 6 less in the exponent, and a bit alone where that is none.
   const __m512i shared =
       _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
   const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(shared, _mm512_set1_epi32(6)), 23);

@@ -43,7 +43,7 @@ void encode(const KvLayer& kv, const float* x, std::int8_t* codes, std::int64_t 
       const std::uint32_t exponent = shared_exponent(values);
       *scales = static_cast<std::byte>(exponent);
       for (const float v : values) {
-        *code = static_cast<std::int8_t>(block_float_code(v, exponent));
+        *code = static_cast<std::int8_t>(bfp_integer(to_bfp(v, exponent, kBfp8Bits), kBfp8Bits));
         code += code_stride;
       }
       continue;
@@ -80,7 +80,7 @@ void store_kv_codes(const KvLayer& kv, PageId page, std::int64_t head, std::int6
 float kv_scale_at(const KvLayer& kv, const std::byte* group, std::int64_t lane, std::int64_t d) {
   const std::int64_t i = d / kv_values_per_scale(kv.format) * kKeyGroup + lane;
   const std::byte* scale = group + kKeyGroup * kv.head_dim + i * kv_scale_bytes(kv.format);
-  if (kv.format == KvFormat::kBfp8) return block_float_scale(std::to_integer<unsigned>(*scale));
+  if (kv.format == KvFormat::kBfp8) return bfp_unit(std::to_integer<unsigned>(*scale), kBfp8Bits);
   Bf16 worth;
   std::memcpy(&worth, scale, sizeof(worth));
   return to_float(worth);

@@ -2,28 +2,22 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
 #include <utility>
+
+#include "kernels/pack_bfp.h"
+#include "kernels/pack_k.h"
+#include "kernels/shared_words.h"
 
 namespace tg {
 namespace {
 
-// Puts the 32 nibbles of a block of Q4_0 at bit `shift` of 32 words of 16 bits, four words at a
-// time. Words are shared by four outputs, whose rows may come from several threads: hence atomic.
-// They are zero or, if the row is set again, have to be cleared.
-void set_nibbles(const std::byte* codes, int shift, std::uint64_t* words) {
-  constexpr std::uint64_t kEach = 0x0001000100010001U;
-  for (int i = 0; i < 8; ++i) {
-    std::uint64_t four = 0;
-    for (int j = 0; j < 4; ++j) {
-      const int k = 4 * i + j;
-      const auto byte = std::to_integer<std::uint64_t>(codes[k % 16]);
-      four |= (k < 16 ? byte & 15U : byte >> 4) << (16 * j);
-    }
-    const std::atomic_ref<std::uint64_t> at(words[i]);
-    at.fetch_and(~(kEach * 15U << shift), std::memory_order_relaxed);
-    at.fetch_or(four << shift, std::memory_order_relaxed);
+// The codes of a block of Q4_0.
+void nibbles_of(const std::byte* block, std::uint8_t* codes) {
+  for (std::size_t i = 0; i < 16; ++i) {
+    const auto byte = std::to_integer<std::uint8_t>(block[2 + i]);
+    codes[i] = byte & 15U;
+    codes[i + 16] = byte >> 4;
   }
 }
 
@@ -38,6 +32,14 @@ Result<PackedMatrix> PackedMatrix::allocate(std::int64_t n, std::int64_t k, Weig
   if (n > (std::int64_t{1} << 40) / k) {
     return error(ErrorCode::kOutOfCapacity, "a weight matrix of {} x {} is beyond 2^40 elements", n,
                  k);
+  }
+  if (format > WeightFormat::kInt4 && order != WeightOrder::kRows) {
+    return error(ErrorCode::kBadArgument, "a weight matrix in {} has to be in rows", name(format));
+  }
+  if (is_k_format(format) && k % kKBlockWeights != 0) {
+    return error(ErrorCode::kBadArgument,
+                 "a weight matrix in {} has blocks of {} inputs: {} inputs leave a rest of {}",
+                 name(format), kKBlockWeights, k, k % kKBlockWeights);
   }
   const PackedView shape{nullptr, n, k, format, order};
   PackedMatrix matrix;
@@ -70,12 +72,17 @@ void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count,
 void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count, const float* rows,
                             std::int64_t stride) {
   TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_ && stride >= k_);
+  TG_CHECK(!is_k_format(format_));
   if (format_ == WeightFormat::kBf16) {
     if (order_ == WeightOrder::kPairs) {
       set_bf16_pairs(first_row, row_count, rows, stride);
     } else {
       set_bf16_rows(first_row, row_count, rows, stride);
     }
+    return;
+  }
+  if (is_bfp(format_)) {
+    pack_bfp(view(), buffer_.data(), {first_row, row_count, rows, stride});
     return;
   }
   // Rounds group g of row r into `room`.
@@ -98,6 +105,11 @@ void PackedMatrix::set_rows(std::int64_t first_row, std::int64_t row_count, cons
 void PackedMatrix::set_blocks(std::int64_t first_row, std::int64_t row_count,
                               const std::byte* blocks, std::int64_t stride) {
   TG_CHECK(first_row >= 0 && row_count >= 0 && first_row + row_count <= n_ && k_ % kGroup == 0);
+  TG_CHECK(format_ != WeightFormat::kBf16 && !is_bfp(format_));
+  if (is_k_format(format_)) {
+    pack_k_blocks(view(), buffer_.data(), {first_row, row_count, blocks, stride});
+    return;
+  }
   const std::int64_t block_bytes = format_ == WeightFormat::kInt8 ? kQ8Bytes : kQ4Bytes;
   put_blocks(first_row, row_count, [&](std::int64_t r, std::int64_t g, std::byte*) {
     return blocks + r * stride + g * block_bytes;
@@ -129,27 +141,18 @@ void PackedMatrix::put_blocks(std::int64_t first_row, std::int64_t row_count,
   }
 }
 
-std::byte* PackedMatrix::group_at(std::int64_t row, std::int64_t group) {
-  return buffer_.data() + row / kPanelWidth * view().panel_bytes() + group * group_bytes(format_);
+std::byte* PackedMatrix::group_of(std::int64_t row, std::int64_t group) {
+  return buffer_.data() + row / kPanelWidth * view().panel_bytes() + group_at(format_, group);
 }
 
 // All outputs that share words: as set_block() does, without waiting for other threads.
 void PackedMatrix::set_four_blocks(std::int64_t row, std::int64_t group,
                                    const std::array<const std::byte*, 4>& blocks) {
   const std::int64_t lane = row % kPanelWidth;
-  std::byte* out = group_at(row, group);
-  auto* words = reinterpret_cast<std::uint16_t*>(out + lane / 4 * kGroup * 2);
-  for (std::size_t i = 0; i < 16; ++i) {
-    std::uint32_t low = 0;
-    std::uint32_t high = 0;
-    for (std::size_t j = 0; j < 4; ++j) {
-      const auto byte = std::to_integer<std::uint32_t>(blocks[j][2 + i]);
-      low |= (byte & 15U) << (4 * j);
-      high |= byte >> 4 << (4 * j);
-    }
-    words[i] = static_cast<std::uint16_t>(low);
-    words[i + 16] = static_cast<std::uint16_t>(high);
-  }
+  std::byte* out = group_of(row, group);
+  std::uint8_t codes[4][kGroup];
+  for (std::size_t j = 0; j < 4; ++j) nibbles_of(blocks[j], codes[j]);
+  put_fields<4>(codes, 0, out + lane / 4 * kGroup * 2);
   for (std::size_t j = 0; j < 4; ++j) {
     std::memcpy(out + code_bytes(format_) + (lane + static_cast<std::int64_t>(j)) * 2, blocks[j],
                 2);
@@ -158,7 +161,7 @@ void PackedMatrix::set_four_blocks(std::int64_t row, std::int64_t group,
 
 void PackedMatrix::set_block(std::int64_t row, std::int64_t group, const std::byte* block) {
   const std::int64_t lane = row % kPanelWidth;
-  std::byte* out = group_at(row, group);
+  std::byte* out = group_of(row, group);
   std::memcpy(out + code_bytes(format_) + lane * 2, block, 2);
   if (order_ == WeightOrder::kPairs) {
     // The block's bytes come four at a time: in both formats byte i of the codes belongs to k i
@@ -169,8 +172,9 @@ void PackedMatrix::set_block(std::int64_t row, std::int64_t group, const std::by
   } else if (format_ == WeightFormat::kInt8) {
     std::memcpy(out + lane * kGroup, block + 2, kGroup);
   } else {
-    set_nibbles(block + 2, static_cast<int>(lane % 4) * 4,
-                reinterpret_cast<std::uint64_t*>(out + lane / 4 * kGroup * 2));
+    std::uint8_t codes[kGroup];
+    nibbles_of(block, codes);
+    put_field<4>(codes, 0, lane, out);
   }
 }
 

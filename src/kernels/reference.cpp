@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "kernels/kv_codes.h"
+#include "kernels/packed_codes.h"
 #include "kernels/tables.h"
 
 namespace tg {
@@ -41,30 +42,6 @@ void matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel
   }
 }
 
-// Code of input i of a group for output j of its panel.
-int code_at(WeightFormat format, const std::byte* group, std::int64_t j, std::int64_t i) {
-  const std::byte* half = group + j / 16 * half_code_bytes(format);
-  if (format == WeightFormat::kInt8) {
-    return static_cast<std::int8_t>(half[i / 4 * 64 + j % 16 * 4 + i % 4]);
-  }
-  const auto nibbles = std::to_integer<int>(half[i % 16 / 4 * 64 + j % 16 * 4 + i % 4]);
-  return (i < 16 ? nibbles & 15 : nibbles >> 4) - 8;
-}
-
-// The same in WeightOrder::kRows.
-int code_in_rows(WeightFormat format, const std::byte* group, std::int64_t j, std::int64_t i) {
-  if (format == WeightFormat::kInt8) return static_cast<std::int8_t>(group[j * kGroup + i]);
-  std::uint16_t word = 0;
-  std::memcpy(&word, group + (j / 4 * kGroup + i) * 2, sizeof(word));
-  return (word >> (j % 4 * 4) & 15) - 8;
-}
-
-float scale_at(WeightFormat format, const std::byte* group, std::int64_t j) {
-  std::uint16_t half = 0;
-  std::memcpy(&half, group + code_bytes(format) + 2 * j, sizeof(half));
-  return half_to_float(half);
-}
-
 // Up to 64 rows at a time share the decoding of a group.
 void matmul_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
   constexpr std::int64_t kRows = 64;
@@ -81,7 +58,7 @@ void matmul_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int
         const std::byte* group = panel + g * group_bytes(format);
         std::array<int, kGroup> weights{};
         for (std::int64_t i = 0; i < kGroup; ++i) {
-          weights[static_cast<std::size_t>(i)] = code_at(format, group, lane, i);
+          weights[static_cast<std::size_t>(i)] = code_in_pairs(format, group, lane, i);
         }
         const float scale = scale_at(format, group, lane);
         for (std::int64_t r = 0; r < rows; ++r) {
@@ -296,26 +273,6 @@ void store_kv_portable(const KvLayer& kv, PageId page, std::int64_t head,
     auto* values = reinterpret_cast<float*>(kv.values + start) + offset_in_page * d;
     for (std::int64_t i = 0; i < d; ++i) keys[i * kKeyGroup] = key[i];
     std::memcpy(values, value, static_cast<std::size_t>(d) * sizeof(float));
-  }
-}
-
-void embedding_portable(const PackedView& w, std::int64_t row, float* out) {
-  const std::int64_t lane = row % kPanelWidth;
-  const bool in_rows = w.order == WeightOrder::kRows;
-  if (w.format == WeightFormat::kBf16) {
-    const Bf16* panel = w.panel(row / kPanelWidth) + lane * (in_rows ? kGroup : 2);
-    for (std::int64_t i = 0; i < w.k; ++i) {
-      out[i] = to_float(in_rows ? panel[i / kGroup * kPanelWidth * kGroup + i % kGroup]
-                                : panel[i / 2 * kPanelWidth * 2 + i % 2]);
-    }
-    return;
-  }
-  const std::byte* group = w.panel_data(row / kPanelWidth);
-  for (std::int64_t i = 0; i < w.k; ++i) {
-    if (i > 0 && i % kGroup == 0) group += group_bytes(w.format);
-    const int code = in_rows ? code_in_rows(w.format, group, lane, i % kGroup)
-                             : code_at(w.format, group, lane, i % kGroup);
-    out[i] = scale_at(w.format, group, lane) * static_cast<float>(code);
   }
 }
 

@@ -7,31 +7,6 @@
 #include "tensor/block_float.h"
 
 namespace tg {
-namespace {
-
-constexpr std::int64_t kBlock = kBlockFloatValues;
-
-// A byte has the sign in its top bit and the magnitude below.
-std::uint8_t to_bfp8(float x, std::uint32_t shared) {
-  const std::int32_t code = block_float_code(x, shared);
-  return static_cast<std::uint8_t>(code < 0 ? (1 << kBlockFloatBits) - code : code);
-}
-
-float from_bfp8(std::uint8_t value, std::uint32_t shared) {
-  const float magnitude = static_cast<float>(value & kBlockFloatMost) * block_float_scale(shared);
-  return (value >> kBlockFloatBits) != 0 ? -magnitude : magnitude;
-}
-
-// f(first value, count, its exponent's place in the encoded row) for each block of a row.
-template <typename F>
-void for_blocks(std::size_t values, const F& f) {
-  for (std::size_t i = 0; i < values; i += kBlock) {
-    f(i, std::min<std::size_t>(kBlock, values - i));
-  }
-}
-
-}  // namespace
-
 Result<PayloadDType> parse_payload_dtype(std::string_view text) {
   for (const PayloadDType dtype : {PayloadDType::kF32, PayloadDType::kBf16, PayloadDType::kBfp8}) {
     if (text == name(dtype)) return dtype;
@@ -58,7 +33,7 @@ std::int64_t payload_bytes(PayloadDType dtype, std::int64_t values) {
     case PayloadDType::kBf16:
       return values * 2;
     case PayloadDType::kBfp8:
-      return values + (values + kBlock - 1) / kBlock;
+      return values + (values + kBfpBlock - 1) / kBfpBlock;
   }
   return 0;
 }
@@ -71,11 +46,7 @@ void round_payload(PayloadDType dtype, std::span<float> row) {
       for (float& x : row) x = to_float(to_bf16(x));
       return;
     case PayloadDType::kBfp8:
-      for_blocks(row.size(), [&](std::size_t first, std::size_t count) {
-        const std::span<float> block = row.subspan(first, count);
-        const std::uint32_t shared = shared_exponent(block);
-        for (float& x : block) x = from_bfp8(to_bfp8(x, shared), shared);
-      });
+      round_to_bfp(row, kBfp8Bits);
       return;
   }
 }
@@ -93,11 +64,11 @@ void encode_payload(PayloadDType dtype, std::span<const float> row, std::byte* o
       }
       return;
     case PayloadDType::kBfp8:  // [exponent, its values], block after block
-      for_blocks(row.size(), [&](std::size_t first, std::size_t count) {
+      for_bfp_blocks(row.size(), [&](std::size_t first, std::size_t count) {
         const std::span<const float> block = row.subspan(first, count);
         const std::uint32_t shared = shared_exponent(block);
         *out++ = static_cast<std::byte>(shared);
-        for (const float x : block) *out++ = static_cast<std::byte>(to_bfp8(x, shared));
+        for (const float x : block) *out++ = static_cast<std::byte>(to_bfp(x, shared, kBfp8Bits));
       });
       return;
   }
@@ -117,10 +88,10 @@ void decode_payload(PayloadDType dtype, const std::byte* from, std::span<float> 
       }
       return;
     case PayloadDType::kBfp8:
-      for_blocks(row.size(), [&](std::size_t first, std::size_t count) {
+      for_bfp_blocks(row.size(), [&](std::size_t first, std::size_t count) {
         const auto shared = static_cast<std::uint32_t>(*from++);
         for (float& x : row.subspan(first, count)) {
-          x = from_bfp8(static_cast<std::uint8_t>(*from++), shared);
+          x = from_bfp(static_cast<std::uint8_t>(*from++), shared, kBfp8Bits);
         }
       });
       return;

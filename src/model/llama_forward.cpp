@@ -164,9 +164,9 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
 // What the products of a step read, once for all steps.
 void LlamaForward::list_views() {
   for (const LayerWeights& w : weights_->layers) {
-    layers_.push_back({MeshProducts::views(w.wqkv), MeshProducts::views(w.wo),
-                       MeshProducts::views(w.w1), MeshProducts::views(w.w3),
-                       MeshProducts::views(w.w2)});
+    layers_.push_back({MeshProducts::views(w.wqkv), MeshProducts::views(w.wv),
+                       MeshProducts::views(w.wo), MeshProducts::views(w.w1),
+                       MeshProducts::views(w.w3), MeshProducts::views(w.w2)});
   }
   const DeviceBlock& block = mesh_->block();
   for (std::int64_t row = block.row_begin; row < block.row_end; ++row) {
@@ -249,20 +249,22 @@ void LlamaForward::layer(std::int64_t index) {
   mesh_->set_layer(index);
 
   rms_norm(residual_, w.attention_norm, normed_);
-  project(normed_, views.wqkv, Axis::kCols, Use::kQkv, qkv_, false);
+  const ShardPlan& plan = weights_->plan;
+  const std::int64_t first_v = (plan.heads() + plan.kv_heads()) * weights_->config.head_dim;
+  project(normed_, {{{views.wqkv, 0}, {views.wv, first_v}}}, Axis::kCols, Use::kQkv, qkv_, false);
   rope_and_store(index);
   mark("SDPA", "rope and K/V");
   attention(index);
   mark("SDPA", "attention");
   mesh_->all_gather(attended_, Axis::kCols, Use::kSdpa);
   mark("SDPA", "all-gather");
-  project(attended_, views.wo, Axis::kRows, Use::kWo, residual_, true);
+  project(attended_, {{{views.wo, 0}}}, Axis::kRows, Use::kWo, residual_, true);
   if (index + 1 == weights_->config.layers) drop_other_rows();
   if (residual_.tokens == 0) return;
 
   rms_norm(residual_, w.ffn_norm, normed_);
   gated_feed_forward(views);
-  project(activated_, views.w2, Axis::kRows, Use::kFf2, residual_, true);
+  project(activated_, {{{views.w2, 0}}}, Axis::kRows, Use::kFf2, residual_, true);
 }
 
 void LlamaForward::head(std::span<const std::int64_t> rows) {
@@ -289,11 +291,11 @@ void LlamaForward::head(std::span<const std::int64_t> rows) {
   if (mine_.width < logits_.width) mine_.data = mine_logits_.data();
   prepare_for(head_, normed_, Axis::kCols);
   if (mesh_->length(Axis::kCols) == 1) {
-    multiply(normed_, head_, Axis::kCols, mine_, false);
+    multiply(normed_, {{{head_, 0}}}, Axis::kCols, mine_, false);
     mark("SAMPLING", "LM head");
   } else {
     MeshTensor partial = summands_of(mine_, Axis::kCols);
-    multiply(normed_, head_, Axis::kCols, partial, false);
+    multiply(normed_, {{{head_, 0}}}, Axis::kCols, partial, false);
     mark("SAMPLING", "LM head");
     mesh_->all_reduce(partial, Axis::kCols, Use::kSampling, mine_);
     mark("SAMPLING", "all-reduce");
@@ -379,17 +381,22 @@ void LlamaForward::prepare_for(std::span<const PackedView> weights, const MeshTe
 }
 
 // One product of each device.
-void LlamaForward::multiply(const MeshTensor& x, std::span<const PackedView> w, Axis reduced,
+void LlamaForward::multiply(const MeshTensor& x, const Factors& w, Axis reduced,
                             const MeshTensor& y, bool add) {
   first_.clear();
-  MeshProducts::add_devices(*mesh_, x, prepared_, w, reduced, y, add, first_);
+  for (const Factor& factor : w) {
+    if (factor.w.empty()) continue;
+    const std::size_t before = first_.size();
+    MeshProducts::add_devices(*mesh_, x, prepared_, factor.w, reduced, y, add, first_);
+    for (std::size_t i = before; i < first_.size(); ++i) first_[i].y += factor.first_output;
+  }
   products_.run(first_);
 }
 
 // y = x w^T, or += with `add`: the devices along `reduced` each have a summand of it.
-void LlamaForward::project(const MeshTensor& x, std::span<const PackedView> w, Axis reduced,
-                           Use use, MeshTensor& y, bool add) {
-  prepare_for(w, x, reduced);
+void LlamaForward::project(const MeshTensor& x, const Factors& w, Axis reduced, Use use,
+                           MeshTensor& y, bool add) {
+  prepare_for(w[0].w, x, reduced);
   if (mesh_->length(reduced) == 1) {
     multiply(x, w, reduced, y, add);
     mark(name(use), "product");

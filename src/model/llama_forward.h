@@ -6,6 +6,7 @@
 // Thread: one caller at a time; it works on all members of the mesh's team.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -79,6 +80,7 @@ class LlamaForward {
   // The devices' parts of a layer's matrices.
   struct LayerViews {
     std::vector<PackedView> wqkv;
+    std::vector<PackedView> wv;
     std::vector<PackedView> wo;
     std::vector<PackedView> w1;
     std::vector<PackedView> w3;
@@ -93,10 +95,16 @@ class LlamaForward {
   void embed();
   void layer(std::int64_t index);
   void rms_norm(MeshTensor& x, std::span<const float> weight, MeshTensor& out);
-  void multiply(const MeshTensor& x, std::span<const PackedView> w, Axis reduced,
-                const MeshTensor& y, bool add);
-  void project(const MeshTensor& x, std::span<const PackedView> w, Axis reduced, Use use,
-               MeshTensor& y, bool add);
+  // Matrices for the outputs from `first_output` on of each device: a part for each, or none.
+  struct Factor {
+    std::span<const PackedView> w;
+    std::int64_t first_output = 0;
+  };
+  // The first is never empty, and both take their inputs in the form that it does.
+  using Factors = std::array<Factor, 2>;
+  void multiply(const MeshTensor& x, const Factors& w, Axis reduced, const MeshTensor& y, bool add);
+  void project(const MeshTensor& x, const Factors& w, Axis reduced, Use use, MeshTensor& y,
+               bool add);
   void rope_and_store(std::int64_t layer);
   void attention(std::int64_t layer);
   void gated_feed_forward(const LayerViews& w);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/kernel_table.h"
+#include "tensor/block_float.h"
 
 namespace tg {
 namespace {
@@ -23,6 +24,8 @@ struct Destination {
   PackedMatrix* matrix = nullptr;
   std::int64_t first_row = 0;
   TensorPart part;
+  WeightFormat values = WeightFormat::kBf16;  // what they are rounded to, before packing if that is
+                                              // wider
 };
 
 // What is read together: all parts that have the same rows.
@@ -67,7 +70,7 @@ Status allocate(LlamaWeights& w, MakeMatrix make) {
   const auto sharded = [&](ShardedMatrix& matrix, std::int64_t n, std::int64_t k,
                            WeightFormat format) -> Status {
     for (std::int64_t i = 0; i < w.block.devices(); ++i) {
-      TG_ASSIGN(PackedMatrix part, make(n, k, format, w.formats.order));
+      TG_ASSIGN(PackedMatrix part, make(n, k, w.formats.packed(format), w.formats.order));
       matrix.push_back(std::move(part));
     }
     return {};
@@ -76,12 +79,13 @@ Status allocate(LlamaWeights& w, MakeMatrix make) {
   const std::int64_t last_id = plan.part(WeightRole::kOutput, w.block.row_end - 1, 0).row_end;
   for (std::int64_t col = 0; col < w.block.cols(); ++col) {
     TG_ASSIGN(PackedMatrix embedding,
-              make(c.vocab, plan.dim(), w.formats.embedding, w.formats.order));
+              make(c.vocab, plan.dim(), w.formats.packed(w.formats.embedding), w.formats.order));
     w.embedding.push_back(std::move(embedding));
     if (c.tied_embeddings) continue;
     PackedMatrix output;
     if (last_id > first_id) {
-      TG_ASSIGN(output, make(last_id - first_id, plan.dim(), w.formats.output, w.formats.order));
+      TG_ASSIGN(output, make(last_id - first_id, plan.dim(), w.formats.packed(w.formats.output),
+                             w.formats.order));
     }
     w.output.push_back(std::move(output));
   }
@@ -92,7 +96,9 @@ Status allocate(LlamaWeights& w, MakeMatrix make) {
     const LayerFormats& f = w.formats.layers[i];
     layer.attention_norm.resize(static_cast<std::size_t>(c.dim));
     layer.ffn_norm.resize(static_cast<std::size_t>(c.dim));
-    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width(), plan.dim(), f.wqkv));
+    const std::int64_t own_v = f.splits_v() ? plan.kv_heads() * c.head_dim : 0;
+    TG_RETURN_IF_ERROR(sharded(layer.wqkv, plan.qkv_width() - own_v, plan.dim(), f.wqkv));
+    if (own_v > 0) TG_RETURN_IF_ERROR(sharded(layer.wv, own_v, plan.dim(), f.wv));
     TG_RETURN_IF_ERROR(sharded(layer.wo, plan.dim(), attention_width, f.wo));
     TG_RETURN_IF_ERROR(sharded(layer.w1, plan.ffn_dim(), plan.dim(), f.w1));
     TG_RETURN_IF_ERROR(sharded(layer.w3, plan.ffn_dim(), plan.dim(), f.w3));
@@ -109,7 +115,7 @@ Result<LlamaWeights> make_weights(const TensorSource& source, const ShardPlan& p
   weights.config = source.config();
   weights.plan = plan;
   weights.block = block;
-  weights.formats = weight_formats(source, wish, order);
+  weights.formats = weight_formats(source, wish, plan, order);
   TG_RETURN_IF_ERROR(check_shape(weights.config));
   TG_RETURN_IF_ERROR(allocate(weights, make));
   return weights;
@@ -126,31 +132,33 @@ class Targets {
   Status fill() {
     const ModelConfig& c = w_.config;
     // Embedding and output are shared by the devices of a column.
-    add("tok_embeddings.weight", WeightRole::kEmbedding,
+    add("tok_embeddings.weight", WeightRole::kEmbedding, w_.formats.embedding,
         [this](std::int64_t row, std::int64_t col) {
           return row == 0 ? Place{&w_.embedding[static_cast<std::size_t>(col)], 0} : Place{};
         });
     if (!c.tied_embeddings) {
-      add("output.weight", WeightRole::kOutput, [this](std::int64_t row, std::int64_t col) {
-        return Place{&w_.output[static_cast<std::size_t>(col)], row * w_.plan.vocab_stride()};
-      });
+      add("output.weight", WeightRole::kOutput, w_.formats.output,
+          [this](std::int64_t row, std::int64_t col) {
+            return Place{&w_.output[static_cast<std::size_t>(col)], row * w_.plan.vocab_stride()};
+          });
     }
     add_norm("norm.weight", w_.norm);
     const std::int64_t q_rows = w_.plan.heads() * c.head_dim;
     const std::int64_t kv_rows = w_.plan.kv_heads() * c.head_dim;
     for (std::size_t i = 0; i < w_.layers.size(); ++i) {
       LayerWeights& layer = w_.layers[i];
+      const LayerFormats& f = w_.formats.layers[i];
       const std::string prefix = fmt::format("layers.{}.", i);
       add_norm(prefix + "attention_norm.weight", layer.attention_norm);
-      add(prefix + "attention.wq.weight", WeightRole::kWq, per_device(layer.wqkv, 0));
-      add(prefix + "attention.wk.weight", WeightRole::kWk, per_device(layer.wqkv, q_rows));
-      add(prefix + "attention.wv.weight", WeightRole::kWv,
-          per_device(layer.wqkv, q_rows + kv_rows));
-      add(prefix + "attention.wo.weight", WeightRole::kWo, per_device(layer.wo, 0));
+      add(prefix + "attention.wq.weight", WeightRole::kWq, f.wqkv, per_device(layer.wqkv, 0));
+      add(prefix + "attention.wk.weight", WeightRole::kWk, f.wqkv, per_device(layer.wqkv, q_rows));
+      add(prefix + "attention.wv.weight", WeightRole::kWv, f.wv,
+          layer.wv.empty() ? per_device(layer.wqkv, q_rows + kv_rows) : per_device(layer.wv, 0));
+      add(prefix + "attention.wo.weight", WeightRole::kWo, f.wo, per_device(layer.wo, 0));
       add_norm(prefix + "ffn_norm.weight", layer.ffn_norm);
-      add(prefix + "feed_forward.w1.weight", WeightRole::kW1, per_device(layer.w1, 0));
-      add(prefix + "feed_forward.w3.weight", WeightRole::kW3, per_device(layer.w3, 0));
-      add(prefix + "feed_forward.w2.weight", WeightRole::kW2, per_device(layer.w2, 0));
+      add(prefix + "feed_forward.w1.weight", WeightRole::kW1, f.w1, per_device(layer.w1, 0));
+      add(prefix + "feed_forward.w3.weight", WeightRole::kW3, f.w3, per_device(layer.w3, 0));
+      add(prefix + "feed_forward.w2.weight", WeightRole::kW2, f.w2, per_device(layer.w2, 0));
     }
     if (missing_) return error(ErrorCode::kNotFound, "tensor \"{}\" is missing", *missing_);
     return {};
@@ -181,7 +189,7 @@ class Targets {
     return true;
   }
 
-  void add(const std::string& name, WeightRole role, const PlaceOf& place_of) {
+  void add(const std::string& name, WeightRole role, WeightFormat values, const PlaceOf& place_of) {
     if (!find(name)) return;
     std::map<std::int64_t, std::size_t> by_first_row;
     for (std::int64_t row = 0; row < w_.block.rows(); ++row) {
@@ -195,7 +203,7 @@ class Targets {
         Target& target = list[entry->second];
         target.read.column_begin = std::min(target.read.column_begin, part.column_begin);
         target.read.column_end = std::max(target.read.column_end, part.column_end);
-        target.destinations.push_back({place.matrix, place.first_row, part});
+        target.destinations.push_back({place.matrix, place.first_row, part, values});
       }
     }
   }
@@ -241,18 +249,20 @@ bool take_stored_blocks(const TensorSource& source, const TensorInfo& tensor, co
                         const RowBlock& block) {
   const auto wanted = [](DType stored, WeightFormat packed) {
     return (stored == DType::kQ8_0 && packed == WeightFormat::kInt8) ||
-           (stored == DType::kQ4_0 && packed == WeightFormat::kInt4);
+           (stored == DType::kQ4_0 && packed == WeightFormat::kInt4) ||
+           (stored == DType::kQ4K && packed == WeightFormat::kQ4K) ||
+           (stored == DType::kQ6K && packed == WeightFormat::kQ6K);
   };
   if (target.vector != nullptr) return false;
+  const BlockSize size = block_size(tensor.dtype);
   for (const Destination& to : target.destinations) {
-    if (!wanted(tensor.dtype, to.matrix->view().format) || to.part.column_begin % kGroup != 0 ||
-        to.part.column_end % kGroup != 0) {
+    if (!wanted(tensor.dtype, to.matrix->view().format) ||
+        to.part.column_begin % size.values != 0 || to.part.column_end % size.values != 0) {
       return false;
     }
   }
   const auto stored = source.stored_blocks(tensor, block.first_row, block.row_count);
   if (stored.empty()) return false;
-  const BlockSize size = block_size(tensor.dtype);
   const std::int64_t row_bytes = tensor.columns() / size.values * size.bytes;
   for (const Destination& to : target.destinations) {
     to.matrix->set_blocks(to.first_row + block.first_row - to.part.row_begin, block.row_count,
@@ -274,8 +284,21 @@ Status load_block(const TensorSource& source, const TensorInfo& tensor, const Ta
     std::copy(values.begin(), values.end(), target.vector->begin() + first_column);
   }
   for (const Destination& to : target.destinations) {
-    to.matrix->set_rows(to.first_row + block.first_row - to.part.row_begin, block.row_count,
-                        values.data() + (to.part.column_begin - first_column), columns);
+    const WeightFormat format = to.matrix->view().format;
+    if (is_k_format(format)) {
+      return error(ErrorCode::kUnsupported, "tensor \"{}\": {} cannot be made of {}", tensor.name,
+                   name(format), name(tensor.dtype));
+    }
+    float* const first = values.data() + (to.part.column_begin - first_column);
+    // No two devices have the same columns of a row.
+    if (is_bfp(to.values) && format == WeightFormat::kBf16) {
+      for (std::int64_t r = 0; r < block.row_count; ++r) {
+        round_to_bfp({first + r * columns, static_cast<std::size_t>(to.part.columns())},
+                     magnitude_bits(to.values));
+      }
+    }
+    to.matrix->set_rows(to.first_row + block.first_row - to.part.row_begin, block.row_count, first,
+                        columns);
   }
   return {};
 }
@@ -292,7 +315,9 @@ std::vector<PackedMatrix*> LlamaWeights::matrices() {
   add(embedding);
   add(output);
   for (LayerWeights& layer : layers) {
-    for (ShardedMatrix* m : {&layer.wqkv, &layer.wo, &layer.w1, &layer.w3, &layer.w2}) add(*m);
+    for (ShardedMatrix* m : {&layer.wqkv, &layer.wv, &layer.wo, &layer.w1, &layer.w3, &layer.w2}) {
+      add(*m);
+    }
   }
   return all;
 }
@@ -309,7 +334,7 @@ std::vector<std::vector<float>*> LlamaWeights::norms() {
 PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
   const auto slot = static_cast<std::size_t>(col - block.col_begin);
   const std::int64_t count = plan.part(WeightRole::kOutput, row, col).rows();
-  if (count == 0) return {nullptr, 0, plan.dim(), formats.output, formats.order};
+  if (count == 0) return {nullptr, 0, plan.dim(), formats.packed(formats.output), formats.order};
   const std::int64_t stride = plan.vocab_stride();
   if (config.tied_embeddings) return embedding[slot].view().outputs(row * stride, count);
   return output[slot].view().outputs((row - block.row_begin) * stride, count);
@@ -318,13 +343,15 @@ PackedView LlamaWeights::lm_head(std::int64_t row, std::int64_t col) const {
 std::int64_t packed_weight_bytes(const ModelConfig& c, const ShardPlan& plan,
                                  const DeviceBlock& block, const WeightFormats& formats) {
   const auto bytes = [&formats](std::int64_t n, std::int64_t k, WeightFormat format) {
-    const PackedView view{nullptr, n, k, format, formats.order};
+    const PackedView view{nullptr, n, k, formats.packed(format), formats.order};
     return view.panels() * view.panel_bytes();
   };
   const std::int64_t attention_width = plan.heads() * c.head_dim;
   std::int64_t per_device = 0;
   for (const LayerFormats& f : formats.layers) {
-    per_device += bytes(plan.qkv_width(), plan.dim(), f.wqkv) +
+    const std::int64_t own_v = f.splits_v() ? plan.kv_heads() * c.head_dim : 0;
+    if (own_v > 0) per_device += bytes(own_v, plan.dim(), f.wv);
+    per_device += bytes(plan.qkv_width() - own_v, plan.dim(), f.wqkv) +
                   bytes(plan.dim(), attention_width, f.wo) +
                   bytes(plan.ffn_dim(), plan.dim(), f.w1) +
                   bytes(plan.ffn_dim(), plan.dim(), f.w3) + bytes(plan.dim(), plan.ffn_dim(), f.w2);

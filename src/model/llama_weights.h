@@ -28,6 +28,7 @@ using ShardedMatrix = std::vector<PackedMatrix>;
 struct LayerWeights {
   std::vector<float> attention_norm;  // [dim]
   ShardedMatrix wqkv;                 // [(heads + 2 kv_heads)/rows head_dim, dim/cols]: q, k, v
+  ShardedMatrix wv;                   // v alone, where wqkv has only q and k; else none
   ShardedMatrix wo;                   // [dim/cols, heads/rows head_dim]
   std::vector<float> ffn_norm;        // [dim]
   ShardedMatrix w1;                   // [ffn_dim/rows, dim/cols], the gate

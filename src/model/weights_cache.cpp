@@ -56,11 +56,11 @@ Result<std::string> weights_cache_key(const WeightsAsk& ask) {
   text += fmt::format("mesh {}, rows {}..{}, columns {}..{}\nkernels {}\nwished {}\n",
                       tg::text(ask.plan.mesh()), ask.block.row_begin, ask.block.row_end,
                       ask.block.col_begin, ask.block.col_end, ask.kernels, name(ask.wish));
-  const WeightFormats formats = weight_formats(ask.source, ask.wish, ask.order);
+  const WeightFormats formats = weight_formats(ask.source, ask.wish, ask.plan, ask.order);
   text += fmt::format("embedding {}, output {}\n", name(formats.embedding), name(formats.output));
   for (const LayerFormats& f : formats.layers) {
-    text += fmt::format("{} {} {} {} {}\n", name(f.wqkv), name(f.wo), name(f.w1), name(f.w3),
-                        name(f.w2));
+    text += fmt::format("{} {} {} {} {} {}\n", name(f.wqkv), name(f.wv), name(f.wo), name(f.w1),
+                        name(f.w3), name(f.w2));
   }
   return text;
 }

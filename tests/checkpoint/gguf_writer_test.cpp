@@ -149,9 +149,12 @@ TEST_F(GgufWriter, TensorsLieAtMultiplesOf32) {
 
 TEST_F(GgufWriter, RefusedByName) {
   const auto source = random_tiny();
-  const auto q6 = plan_gguf(*source, DType::kQ6K);
-  ASSERT_FALSE(q6);
-  EXPECT_THAT(q6.error().text(), HasSubstr("Q6_K"));
+  const auto q5 = plan_gguf(*source, DType::kQ5K);
+  ASSERT_FALSE(q5);
+  EXPECT_THAT(q5.error().text(), HasSubstr("Q5_K"));
+  const auto rest = plan_gguf(*source, DType::kQ4K);  // its w2 has rows of 352
+  ASSERT_FALSE(rest);
+  EXPECT_THAT(rest.error().text(), HasSubstr("Q4_K needs multiples of 256"));
 
   ModelConfig config = source->config();
   config.ffn_dim = 340;  // rows of w2: not a multiple of 32

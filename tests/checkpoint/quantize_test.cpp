@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -141,6 +142,46 @@ TEST(Quantize, WhatComesBackIsHalfAStepAwayAtMost) {
     }
     // A quarter of a step on average, as rounding errors have it.
     EXPECT_NEAR(error / static_cast<double>(values.size()), 0.25, 0.05) << name(dtype);
+  }
+}
+
+// Every value comes back to within half a step of its group (a whole one where Q6_K has no code:
+// the opposite of its largest), and of what rounding the scales adds.
+TEST(Quantize, KBlocksComeBackNearly) {
+  std::uint32_t state = 1;
+  std::vector<float> values(256 * 64);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    state = state * 1664525 + 1013904223;  // Knuth's constants
+    const float unit = static_cast<float>(state >> 8) * 0x1p-23F - 1.0F;
+    // Some groups are all positive, some all negative, and their sizes differ.
+    values[i] =
+        unit * (1.0F + static_cast<float>(i / 32 % 5)) + static_cast<float>(i / 32 % 3) - 1.0F;
+  }
+  for (const DType dtype : {DType::kQ4K, DType::kQ6K}) {
+    const bool four = dtype == DType::kQ4K;
+    const std::size_t size = four ? 32 : 16;
+    std::vector<std::byte> blocks(64 * static_cast<std::size_t>(block_size(dtype).bytes));
+    quantize(dtype, values, blocks);
+    std::vector<float> back(values.size());
+    dequantize(dtype, blocks, back);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto first = values.begin() + static_cast<std::ptrdiff_t>(i / size * size);
+      const auto [least, largest] =
+          std::minmax_element(first, first + static_cast<std::ptrdiff_t>(size));
+      const float magnitude = std::max(std::abs(*least), std::abs(*largest));
+      const float step =
+          four ? (std::max(0.0F, *largest) - std::min(0.0F, *least)) / 15.0F : magnitude / 31.0F;
+      // A scale is off by half of 1/63 (1/127) of the block's largest, which is 6 here.
+      const float scales = four ? 15.0F * 0.4F / 126.0F + 6.0F / 126.0F : 32.0F * 0.2F / 254.0F;
+      ASSERT_NEAR(back[i], values[i], (four ? 0.51F : 1.02F) * step + 1.1F * scales)
+          << name(dtype) << " " << i;
+    }
+    const std::vector<float> zeros(256, 0.0F);
+    quantize(dtype, zeros,
+             std::span(blocks).first(static_cast<std::size_t>(block_size(dtype).bytes)));
+    dequantize(dtype, std::span(blocks).first(static_cast<std::size_t>(block_size(dtype).bytes)),
+               std::span(back).first(256));
+    for (std::size_t i = 0; i < 256; ++i) ASSERT_EQ(back[i], 0.0F);
   }
 }
 

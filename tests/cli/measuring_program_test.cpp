@@ -70,6 +70,8 @@ TEST(MakeRandomProgram, Refusals) {
                  {"--arch", "llama9", "llama3.2-1b"});
   expect_refusal(folder.run("make-random a --arch tiny --format safetensors --weights-dtype q8_0"),
                  {"q8_0", "safetensors"});
+  expect_refusal(folder.run("make-random a.gguf --arch tiny --weights-dtype q4_k"),
+                 {"rows of 352 values", "Q4_K needs multiples of 256"});
   folder.write("a.gguf", "mine");
   expect_refusal(folder.run("make-random a.gguf --arch tiny"), {"a.gguf", "--force"});
   EXPECT_EQ(test::read_whole(folder.file("a.gguf")), "mine");

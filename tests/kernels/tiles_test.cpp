@@ -3,13 +3,13 @@
 // CPU with none has nothing to test.
 #include <gtest/gtest.h>
 
-#include "kernel_inputs.h"
-#include "tensor/aligned_buffer.h"
+#include "tile_products.h"
 
 namespace tg {
 namespace {
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4};
+constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4,
+                                     WeightFormat::kBfp8, WeightFormat::kBfp4};
 
 PackedMatrix pack(std::int64_t n, std::int64_t k, WeightFormat format,
                   const std::vector<float>& values) {
@@ -17,62 +17,6 @@ PackedMatrix pack(std::int64_t n, std::int64_t k, WeightFormat format,
   TG_CHECK(made);
   made->set_rows(0, n, values);
   return std::move(*made);
-}
-
-// Rows of x as tiles, garbage first.
-struct Tiles {
-  AlignedBuffer room;
-  InputTiles tiles;
-
-  Tiles(const KernelTable& kernels, const Row& x, std::int64_t first, std::int64_t rows,
-        std::int64_t k) {
-    const std::int64_t groups = (k + kGroup - 1) / kGroup;
-    const std::int64_t bytes = InputTiles::bytes(rows, groups);
-    auto made = AlignedBuffer::allocate(static_cast<std::size_t>(bytes));
-    TG_CHECK(made);
-    room = std::move(*made);
-    std::memset(room.data(), 0x7f, room.size());
-    tiles = {room.as<Bf16>(), rows, groups};
-    for (std::int64_t b = 0; b < tiles.blocks(); ++b) {
-      kernels.make_tiles(static_cast<const Bf16*>(x.data(first * k)), k, k, tiles, b);
-    }
-  }
-};
-
-std::vector<float> product(const KernelTable& kernels, const PackedMatrix& w, const Tiles& x,
-                           std::vector<std::int64_t> cuts = {}, bool add = false) {
-  const std::int64_t n = w.view().n;
-  const std::int64_t ldy = n + 5;
-  std::vector<float> y(static_cast<std::size_t>(x.tiles.rows * ldy), add ? 0.5F : -7.0F);
-  MatmulArgs args;
-  args.m = x.tiles.rows;
-  args.w = w.view();
-  args.y = y.data();
-  args.ldy = ldy;
-  args.add = add;
-  args.tiles = x.tiles;
-  cuts.insert(cuts.begin(), 0);
-  cuts.push_back(args.w.panels());
-  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-    kernels.matmul_tiles(args, cuts[i], cuts[i + 1]);
-  }
-  std::vector<float> dense;
-  for (std::int64_t r = 0; r < args.m; ++r) {
-    const auto row = y.begin() + r * ldy;
-    dense.insert(dense.end(), row, row + n);
-    for (std::int64_t j = n; j < ldy; ++j) {
-      EXPECT_EQ(row[j], add ? 0.5F : -7.0F) << "written past the last output, row " << r;
-    }
-  }
-  return dense;
-}
-
-std::vector<const KernelTable*> tables_with_tiles() {
-  std::vector<const KernelTable*> tables;
-  for (const KernelTable* table : available_kernels()) {
-    if (table->order == WeightOrder::kRows) tables.push_back(table);
-  }
-  return tables;
 }
 
 class TileProduct : public EachTable {};
@@ -124,7 +68,8 @@ TEST_P(TileProduct, AgreesWithDoublePrecision) {
 // An integer format is a way to store bf16 weights: same values, same bits.
 TEST_P(TileProduct, IntegersAreTheirValuesInBf16) {
   constexpr std::int64_t kN = 32 * 3 + 7;
-  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+  for (const WeightFormat format :
+       {WeightFormat::kInt8, WeightFormat::kInt4, WeightFormat::kBfp8, WeightFormat::kBfp4}) {
     for (const std::int64_t k : {32, 576, 1100}) {
       const PackedMatrix w = pack(kN, k, format, Numbers(11).floats(kN * k, 3.0F));
       std::vector<float> values(static_cast<std::size_t>(kN * k));

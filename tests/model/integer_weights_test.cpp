@@ -1,13 +1,12 @@
 // Weights of integers in whole models: near the goldens, and loaded without loss from a checkpoint
 // that stores them.
-#include <cstring>
-
-#include "base/bf16.h"
+#include "blocks_source.h"
 #include "test_model.h"
 
 namespace tg {
 namespace {
 
+using test::BlocksSource;
 using test::TestModel;
 
 // Floors: what rounding the linear weights alone gives (measured with the references: PCC 0.9994 in
@@ -54,71 +53,6 @@ TEST(IntegerWeights, AreRefusedForF32) {
             "weights in int4 + int8 multiply 8-bit inputs: f32 computing needs weights in bf16");
 }
 
-// A checkpoint whose matrices are blocks with any codes and scales, of which no rounding of the
-// values would give the same again.
-class BlocksSource final : public TensorSource {
- public:
-  BlocksSource(const ModelConfig& config, DType dtype) : config_(config) {
-    std::uint32_t state = 1;
-    for (TensorInfo t : expected_tensors(config)) {
-      t.dtype = t.shape.size() == 1 ? DType::kF32 : dtype;
-      const BlockSize size = block_size(t.dtype);
-      std::vector<std::byte>& bytes = bytes_[t.name];
-      bytes.resize(static_cast<std::size_t>(t.rows() * t.columns() / size.values * size.bytes));
-      for (std::size_t i = 0; i < bytes.size(); ++i) {
-        state = state * 1664525 + 1013904223;  // Knuth's constants
-        bytes[i] = static_cast<std::byte>(state >> 24);
-      }
-      // Scales between 2^-7 and 2^-5, of both signs.
-      for (std::size_t i = 1; size.values > 1 && i < bytes.size();
-           i += static_cast<std::size_t>(size.bytes)) {
-        bytes[i] = (bytes[i] & std::byte{0x87}) | std::byte{0x20};
-      }
-      tensors_.push_back(t);
-    }
-  }
-
-  const ModelConfig& config() const override { return config_; }
-  std::span<const TensorInfo> tensors() const override { return tensors_; }
-  float value(const TensorInfo& t, std::int64_t row, std::int64_t column) const {
-    if (t.shape.size() == 1) return 1.0F;
-    const BlockSize size = block_size(t.dtype);
-    const std::byte* block =
-        bytes_.at(t.name).data() + (row * t.columns() + column) / size.values * size.bytes;
-    std::uint16_t scale = 0;
-    std::memcpy(&scale, block, sizeof(scale));
-    const std::int64_t i = column % size.values;
-    if (t.dtype == DType::kQ8_0) {
-      return half_to_float(scale) * static_cast<float>(static_cast<std::int8_t>(block[2 + i]));
-    }
-    const int nibbles = std::to_integer<int>(block[2 + i % 16]);
-    return half_to_float(scale) * static_cast<float>((i < 16 ? nibbles & 15 : nibbles >> 4) - 8);
-  }
-  Status read_block(const TensorInfo& t, std::int64_t first_row, std::int64_t row_count,
-                    std::int64_t first_column, std::int64_t column_count,
-                    std::span<float> out) const override {
-    for (std::int64_t i = 0; i < row_count * column_count; ++i) {
-      out[static_cast<std::size_t>(i)] =
-          value(t, first_row + i / column_count, first_column + i % column_count);
-    }
-    return {};
-  }
-  std::span<const std::byte> stored_blocks(const TensorInfo& t, std::int64_t first_row,
-                                           std::int64_t row_count) const override {
-    const BlockSize size = block_size(t.dtype);
-    const std::int64_t row_bytes = t.columns() / size.values * size.bytes;
-    return std::span(bytes_.at(t.name))
-        .subspan(static_cast<std::size_t>(first_row * row_bytes),
-                 static_cast<std::size_t>(row_count * row_bytes));
-  }
-  void release(const TensorInfo&) const override {}
-
- private:
-  ModelConfig config_;
-  std::vector<TensorInfo> tensors_;
-  std::map<std::string, std::vector<std::byte>> bytes_;
-};
-
 ModelConfig small_config() {
   ModelConfig c;
   c.layers = 1;
@@ -137,7 +71,7 @@ class StoredBlocks : public testing::TestWithParam<std::tuple<DType, MeshShape>>
 
 TEST_P(StoredBlocks, AreTakenAsTheyAre) {
   const auto& [dtype, mesh] = GetParam();
-  const BlocksSource source(small_config(), dtype);
+  const BlocksSource source(small_config(), [&](const std::string&) { return dtype; });
   ThreadTeam team(2);
   const auto plan = ShardPlan::make(source.config(), mesh);
   ASSERT_TRUE(plan) << plan.error().text();

@@ -191,9 +191,9 @@ TEST(LoadWeights, PeakMemoryIsNearThePackedWeights) {
   ThreadTeam team(2);
   const auto source = open_checkpoint(directory.string());
   ASSERT_TRUE(source) << source.error().text();
-  const std::int64_t packed =
-      packed_weight_bytes((*source)->config(), *ShardPlan::make((*source)->config(), {}), {},
-                          weight_formats(**source, WeightsWish::kBf16));
+  const ShardPlan plan = *ShardPlan::make((*source)->config(), {});
+  const std::int64_t packed = packed_weight_bytes(
+      (*source)->config(), plan, {}, weight_formats(**source, WeightsWish::kBf16, plan));
   EXPECT_GT(packed, std::int64_t{200} << 20);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from here
   const std::int64_t before = peak_memory();

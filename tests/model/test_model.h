@@ -72,14 +72,13 @@ class TestModel {
  public:
   // A checkpoint that does not load, or a setting that is refused, fails the test program.
   TestModel(const std::string& path, const ModelSetting& setting)
+      : TestModel(*opened(path), setting) {}
+  TestModel(const TensorSource& source, const ModelSetting& setting)
       : setting_(setting), team_(setting.threads) {
-    const auto source = open_checkpoint(path);
-    if (!source) ADD_FAILURE() << source.error().text();
-    TG_CHECK(source);
-    const auto plan = ShardPlan::make((*source)->config(), setting.mesh);
+    const auto plan = ShardPlan::make(source.config(), setting.mesh);
     TG_CHECK(plan);
-    auto weights = load_weights(**source, *plan, {0, setting.mesh.rows, 0, setting.mesh.cols},
-                                team_, setting.weights,
+    auto weights = load_weights(source, *plan, {0, setting.mesh.rows, 0, setting.mesh.cols}, team_,
+                                setting.weights,
                                 weight_order(**choose_kernels(setting.kernels), setting.dtype));
     TG_CHECK(weights);
     RunnerOptions options;
@@ -164,6 +163,13 @@ class TestModel {
   }
 
  private:
+  static std::unique_ptr<TensorSource> opened(const std::string& path) {
+    auto source = open_checkpoint(path);
+    if (!source) ADD_FAILURE() << source.error().text();
+    TG_CHECK(source);
+    return std::move(*source);
+  }
+
   ModelSetting setting_;
   ThreadTeam team_;
   std::unique_ptr<LlamaRunner> runner_;
