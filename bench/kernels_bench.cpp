@@ -138,6 +138,8 @@ void matmul_tiles(benchmark::State& state, const KernelTable* kernels, WeightFor
       AlignedBuffer::allocate(static_cast<std::size_t>(InputTiles::bytes(m, kInputs / kGroup)));
   TG_CHECK(room);
   const InputTiles tiles{room->as<Bf16>(), m, kInputs / kGroup};
+  auto scratch = AlignedBuffer::allocate(kTileScratchFloats * sizeof(float));
+  TG_CHECK(scratch);
   std::int64_t copy = 0;
   const PackedView all = rows_of(format).view();
   for ([[maybe_unused]] auto _ : state) {
@@ -150,6 +152,7 @@ void matmul_tiles(benchmark::State& state, const KernelTable* kernels, WeightFor
     args.y = y.data();
     args.ldy = kOutputs;
     args.tiles = tiles;
+    args.scratch = scratch->as<float>();
     kernels->matmul_tiles(args, 0, args.w.panels());
     benchmark::ClobberMemory();
     copy = (copy + 1) % kCopies;

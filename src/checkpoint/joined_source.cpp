@@ -131,6 +131,7 @@ void JoinedSource::read_column_cut(const JoinedTensor& tensor, std::int64_t firs
 
 std::vector<std::string> JoinedSource::files() const {
   std::vector<std::string> paths;
+  paths.reserve(files_.size());
   for (const MappedFile& file : files_) paths.push_back(file.path());
   return paths;
 }

@@ -70,6 +70,7 @@ MemoryNeed memory_need(const ModelConfig& config, const ShardPlan& plan, const D
   MemoryNeed need;
   need.weights = packed_weight_bytes(config, plan, block, formats);
   need.weights_in = formats.text();
+  need.computes_f32 = dtype == ComputeDType::kF32;
   // A column's pages hold the heads of the rows that are here.
   need.kv_position = kv_bytes_per_position(config, dtype, kv_format);
   need.kv_cache = need.kv_position * capacity.block * capacity.blocks * block.cols() *
@@ -103,12 +104,13 @@ Status check_memory(const MemoryNeed& need, const KvCapacity& capacity, std::int
       ErrorCode::kOutOfCapacity,
       "the run needs {}{}: weights {} (in {}) + KV cache {} ({} pages x {} positions "
       "x {} bytes{}) + activations {}; available are {}. Fewer users, a smaller --max-seq-len or "
-      "fewer pages (--page-params) need less, and so do --weights-dtype int8 and int4 and "
-      "--kv-dtype int8",
+      "fewer pages (--page-params) need less{}",
       bytes_text(total), each, bytes_text(need.weights), need.weights_in, bytes_text(need.kv_cache),
       capacity.blocks, capacity.block, need.kv_position,
       domains == 1 ? "" : fmt::format(" on each of {} columns", domains),
-      bytes_text(need.activations), bytes_text(available));
+      bytes_text(need.activations), bytes_text(available),
+      need.computes_f32 ? ", and so does --compute-dtype bf16"
+                        : ", and so do --weights-dtype int8 and int4 and --kv-dtype int8");
 }
 
 std::string bytes_text(std::int64_t bytes) {

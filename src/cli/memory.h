@@ -17,7 +17,8 @@ namespace tg {
 
 struct MemoryNeed {
   std::int64_t weights = 0;
-  std::string weights_in;        // their formats, for people
+  std::string weights_in;  // their formats, for people
+  bool computes_f32 = false;
   std::int64_t kv_cache = 0;     // when every page is used
   std::int64_t kv_position = 0;  // bytes of one position in all layers, with all kv heads
   std::int64_t activations = 0;

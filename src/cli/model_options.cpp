@@ -106,7 +106,7 @@ Status choose_weights(const ModelOptions& options, RunSettings& settings) {
   return error(
       ErrorCode::kBadArgument,
       "--compute-dtype f32 with {} {}: integer weights multiply inputs of 8 bits; f32 needs "
-      "--weights-dtype bf16",
+      "--weights-dtype bf16, bfp8 or bfp4",
       dtype.empty() ? "--optimizations" : "--weights-dtype", dtype.empty() ? optimizations : dtype);
 }
 

@@ -47,7 +47,7 @@ Result<std::vector<int>> part_of(const std::vector<int>& cpus, int threads, cons
     return error(ErrorCode::kBadArgument,
                  "--affinity {}: {}{} thread{} need as many CPUs, it has {}", affinity,
                  place.local_ranks > 1 ? fmt::format("{} ranks of ", place.local_ranks) : "",
-                 threads, threads * place.local_ranks == 1 ? "" : "s", cpus.size());
+                 threads, threads == 1 ? "" : "s", cpus.size());
   }
   const auto first = cpus.begin() + place.local_rank * threads;
   return std::vector<int>(first, first + threads);

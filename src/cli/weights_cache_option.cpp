@@ -93,8 +93,9 @@ std::string weights_cache_path(const std::string& folder, const std::string& mod
     part = fmt::format("-r{}-{}-c{}-{}", b.row_begin, b.row_end, b.col_begin, b.col_end);
   }
   const std::string place = fmt::format("{}\n{}", whole.string(), ask.source.config().layers);
-  return fmt::format("{}/{}-{}-{}-{}{}-{:08x}.weights", folder, name.substr(0, 100),
-                     tg::name(ask.wish), ask.kernels, text(mesh), part,
+  return fmt::format("{}/{}-{}-{}-{}-{}{}-{:08x}.weights", folder, name.substr(0, 100),
+                     tg::name(ask.wish), ask.kernels,
+                     ask.order == WeightOrder::kRows ? "rows" : "pairs", text(mesh), part,
                      checksum(std::as_bytes(std::span(place))));
 }
 
@@ -115,9 +116,15 @@ Result<LlamaWeights> load_or_map_weights(const std::string& folder, const std::s
     return mapped;
   }
   if (mapped.error().code != ErrorCode::kNotFound) {
-    spdlog::info("weights cache: made anew, since {}", mapped.error().text());
+    spdlog::info("weights cache: not used, since {}", mapped.error().text());
   }
   TG_ASSIGN(LlamaWeights weights, read_weights(ask, team, what));
+  // The checkpoint was opened before its identity was looked at: another may have its name by now.
+  const Result<std::string> after = weights_cache_key(ask);
+  if (!after || *after != *key) {
+    spdlog::warn("weights cache: not written, since the checkpoint changed while it was read");
+    return weights;
+  }
   write_weights(path, *key, weights, team);
   return weights;
 }
@@ -125,12 +132,15 @@ Result<LlamaWeights> load_or_map_weights(const std::string& folder, const std::s
 Result<std::string> weights_cache_state(const std::string& folder, const std::string& model,
                                         const WeightsAsk& ask, ThreadTeam& team, bool verify) {
   const std::string path = weights_cache_path(folder, model, ask);
-  TG_ASSIGN(const std::string key, weights_cache_key(ask));
-  const Result<CacheFile> cache = CacheFile::open(path, key);
+  const Result<std::string> key = weights_cache_key(ask);
+  if (!key && verify) return tl::unexpected(key.error());
+  if (!key) return "none: " + key.error().text();
+  const Result<CacheFile> cache = CacheFile::open(path, *key);
+  if (!cache && verify) return tl::unexpected(cache.error());
   if (!cache && cache.error().code == ErrorCode::kNotFound) {
     return fmt::format("{}: not there yet, the next start writes it", path);
   }
-  if (!cache) return tl::unexpected(cache.error());
+  if (!cache) return "not used by a start: " + cache.error().text();
   std::string there = fmt::format(
       "{}, {}", path, bytes_text(static_cast<std::int64_t>(cache->file().bytes().size())));
   if (!verify) return there;

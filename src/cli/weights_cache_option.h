@@ -30,7 +30,7 @@ Result<LlamaWeights> load_or_map_weights(const std::string& folder, const std::s
                                          const std::string& what);
 
 // What the folder has for such weights, in words; with `verify`, after every byte of it was
-// compared with its checksum. kBadInput: the file is there and wrong, and how.
+// compared with its checksum, and only then is a file that is missing or wrong an error.
 Result<std::string> weights_cache_state(const std::string& folder, const std::string& model,
                                         const WeightsAsk& ask, ThreadTeam& team, bool verify);
 

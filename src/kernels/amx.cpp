@@ -273,8 +273,10 @@ TG_AMX void few_inputs(const MatmulArgs& args, std::int64_t panel_begin, std::in
 template <typename Expand>
 TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::int64_t end,
                              std::int64_t panel_begin, std::int64_t panel_end) {
-  alignas(64) std::byte expanded[InputTiles::kChunk * kExpandedBytes];
-  alignas(64) float sums[kPanels * kMostBlocks * 2 * kSums];
+  constexpr std::int64_t kSumsOfVisit = kPanels * kMostBlocks * 2 * kSums;
+  static_assert(kSumsOfVisit * 4 + InputTiles::kChunk * kExpandedBytes == kTileScratchFloats * 4);
+  float* const sums = args.scratch;
+  auto* const expanded = reinterpret_cast<std::byte*>(sums + kSumsOfVisit);
   const InputTiles& x = args.tiles;
   const std::int64_t blocks = end - begin;
   Work work;

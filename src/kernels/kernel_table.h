@@ -94,6 +94,11 @@ struct InputTiles {
   }
 };
 
+// Scratch of matmul_tiles(), 64-byte aligned: the sums of 8 panels and 512 rows, and a chunk of a
+// panel as bf16. 528 KiB are too much for the stacks that some systems give.
+inline constexpr std::int64_t kTileScratchFloats =
+    8 * kPanelWidth * 512 + InputTiles::kChunk * kGroup * kPanelWidth / 2;
+
 // What a product takes its inputs as.
 enum class InputForm : std::uint8_t {
   kPlain,      // MatmulArgs::x
@@ -111,6 +116,7 @@ struct MatmulArgs {
   bool add = false;  // y += x w^T instead of y = x w^T; the sum is complete before it is added
   QuantizedRows quantized = {};  // rows = m, groups = those of w
   InputTiles tiles = {};         // likewise
+  float* scratch = nullptr;      // with tiles: kTileScratchFloats values, this thread's own
 };
 
 // Causal attention of rows [0, rows) of one sequence, for one kv head and its group of query heads.

@@ -16,6 +16,11 @@ constexpr std::int64_t kSerialValues = 16 * 1024;
 
 std::int64_t bytes_of(ComputeDType dtype) { return dtype == ComputeDType::kBf16 ? 2 : 4; }
 
+// Of a thread, for products on tiles.
+std::int64_t product_scratch_bytes(InputForm inputs) {
+  return inputs == InputForm::kTiles ? kTileScratchFloats * 4 : 0;
+}
+
 // Room for the spans of one user with the longest context: with more users there are enough tasks
 // for all threads. One thread needs none.
 AttentionDivision attention_division(const ModelConfig& c, std::int64_t kv_heads, int threads) {
@@ -61,9 +66,11 @@ struct LlamaForward::Sizes {
 
   // Bytes of each buffer, in the order of buffers_.
   std::array<std::int64_t, 11> bytes(std::int64_t tokens, std::int64_t element) const {
+    // head() norms its rows, which may be more asks than a step has rows.
+    const std::int64_t normed = std::max(tokens, kHeadRows);
     return {tokens * dim * 4,
-            tokens * cols * 4,
-            tokens * dim * element,
+            normed * cols * 4,
+            normed * dim * element,
             tokens * qkv * 4,
             tokens * attended * element,
             tokens * ffn * 4,
@@ -88,7 +95,9 @@ std::int64_t LlamaForward::activation_bytes(const ModelConfig& c, const ShardPla
     total += bytes;
   }
   return total +
-         PreparedInputs::bytes(options.inputs, options.max_rows, sizes.shares, sizes.groups);
+         PreparedInputs::bytes(options.inputs, std::max(options.max_rows, kHeadRows), sizes.shares,
+                               sizes.groups) +
+         threads * product_scratch_bytes(options.inputs);
 }
 
 Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span<const KvCache> kv,
@@ -100,7 +109,9 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
   f.kv_ = kv;
   f.mesh_ = &mesh;
   f.options_ = options;
-  f.products_ = MeshProducts(*options.kernels, element, mesh);
+  TG_ASSIGN(f.product_scratch_, AlignedBuffer::allocate(static_cast<std::size_t>(
+                                    mesh.team().size() * product_scratch_bytes(options.inputs))));
+  f.products_ = MeshProducts(*options.kernels, element, mesh, f.product_scratch_.as<float>());
   f.list_views();
   const int threads = mesh.team().size();
   const std::int64_t kv_heads = mesh.block().rows() * weights.plan.kv_heads();
@@ -116,7 +127,8 @@ Result<LlamaForward> LlamaForward::create(const LlamaWeights& weights, std::span
     TG_ASSIGN(f.buffers_[i], AlignedBuffer::allocate(static_cast<std::size_t>(bytes[i])));
   }
   TG_ASSIGN(f.prepared_,
-            PreparedInputs::allocate(options.inputs, options.max_rows, sizes.shares, sizes.groups));
+            PreparedInputs::allocate(options.inputs, std::max(options.max_rows, kHeadRows),
+                                     sizes.shares, sizes.groups));
   std::size_t next = 0;
   const auto make = [&](const char* name, ComputeDType dtype, std::int64_t width, Placement rows,
                         Placement cols) {
@@ -503,17 +515,16 @@ void LlamaForward::gated_feed_forward(const LayerViews& w) {
     MeshProducts::add_devices(*mesh_, normed_, prepared_, w.w1, Axis::kCols, gate_, false, first_);
     MeshProducts::add_devices(*mesh_, normed_, prepared_, w.w3, Axis::kCols, up_, false, second_);
     const std::int64_t width = weights_->plan.ffn_dim();
-    products_.for_panels(mesh_->block().devices(), first_[0].w.panels(),
-                         [&](std::int64_t device, std::int64_t first, std::int64_t last) {
-                           const auto d = static_cast<std::size_t>(device);
-                           products_.run_panels(first_[d], first, last);
-                           products_.run_panels(second_[d], first, last);
-                           const std::int64_t begin = device * width + first * kPanelWidth;
-                           const std::int64_t end =
-                               device * width + std::min(last * kPanelWidth, width);
-                           for (std::int64_t i = 0; i < normed_.tokens; ++i)
-                             swiglu(gate_, up_, i, begin, end);
-                         });
+    products_.for_panels(
+        mesh_->block().devices(), first_[0].w.panels(),
+        [&](int member, std::int64_t device, std::int64_t first, std::int64_t last) {
+          const auto d = static_cast<std::size_t>(device);
+          products_.run_panels(member, first_[d], first, last);
+          products_.run_panels(member, second_[d], first, last);
+          const std::int64_t begin = device * width + first * kPanelWidth;
+          const std::int64_t end = device * width + std::min(last * kPanelWidth, width);
+          for (std::int64_t i = 0; i < normed_.tokens; ++i) swiglu(gate_, up_, i, begin, end);
+        });
     activated_.cols = kReplicate;
     mark("FF1+FF3", "product, SwiGLU");
     return;

@@ -151,6 +151,7 @@ class LlamaForward {
   AlignedBuffer mine_logits_;  // [kHeadRows, ids of this process's rows] f32, with several ranks
   AlignedBuffer cos_;          // [tokens, head_dim / 2] f32
   AlignedBuffer sin_;          // [tokens, head_dim / 2] f32
+  AlignedBuffer product_scratch_;    // [threads, kTileScratchFloats], if there are tiles
   AlignedBuffer attention_scratch_;  // [threads, scratch_floats_] f32
   std::int64_t scratch_floats_ = 0;
   AlignedBuffer span_states_;  // of contexts in parts, f32

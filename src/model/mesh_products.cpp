@@ -60,17 +60,18 @@ void MeshProducts::run(std::span<const MatmulArgs> products) const {
   std::int64_t panels = 0;  // the vocabulary's last devices may have fewer
   for (const MatmulArgs& p : products) panels = std::max(panels, p.w.panels());
   for_panels(static_cast<std::int64_t>(products.size()), panels,
-             [&](std::int64_t device, std::int64_t first, std::int64_t last) {
+             [&](int member, std::int64_t device, std::int64_t first, std::int64_t last) {
                const MatmulArgs& product = products[static_cast<std::size_t>(device)];
                last = std::min(last, product.w.panels());
-               if (first < last) run_panels(product, first, last);
+               if (first < last) run_panels(member, product, first, last);
              });
 }
 
-void MeshProducts::run_panels(const MatmulArgs& product, std::int64_t begin,
+void MeshProducts::run_panels(int member, MatmulArgs product, std::int64_t begin,
                               std::int64_t end) const {
   switch (input_form(product.w)) {
     case InputForm::kTiles:
+      product.scratch = scratch_ + member * kTileScratchFloats;
       return kernels_->matmul_tiles(product, begin, end);
     case InputForm::kQuantized:
       return kernels_->matmul_quantized(product, begin, end);

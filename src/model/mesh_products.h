@@ -20,8 +20,9 @@ namespace tg {
 class MeshProducts {
  public:
   MeshProducts() = default;
-  MeshProducts(const KernelTable& kernels, ComputeDType dtype, const Mesh& mesh)
-      : kernels_(&kernels), dtype_(dtype), mesh_(&mesh) {}
+  // `scratch`: kTileScratchFloats values for each member of the team, if products are on tiles.
+  MeshProducts(const KernelTable& kernels, ComputeDType dtype, const Mesh& mesh, float* scratch)
+      : kernels_(&kernels), dtype_(dtype), mesh_(&mesh), scratch_(scratch) {}
 
   // The product of each device with its part of a weight: where the inputs lie over `reduced`, the
   // outputs over the other axis. y has a summand per device along `reduced`, or, on an axis of
@@ -40,22 +41,24 @@ class MeshProducts {
 
   void run(std::span<const MatmulArgs> products) const;
 
-  // Panels [begin, end) of one product.
-  void run_panels(const MatmulArgs& product, std::int64_t begin, std::int64_t end) const;
+  // Panels [begin, end) of one product, by this member of the team.
+  void run_panels(int member, MatmulArgs product, std::int64_t begin, std::int64_t end) const;
 
-  // Calls f(device, first panel, last panel) for all panels of so many devices, on the team.
+  // Calls f(member, device, first panel, last panel) for all panels of so many devices, on the
+  // team.
   template <typename F>
   void for_panels(std::int64_t devices, std::int64_t panels, const F& f) const {
-    mesh_->team().for_pieces(devices * panels, grain(devices * panels),
-                             [&](std::int64_t begin, std::int64_t end) {
-                               while (begin < end) {
-                                 const std::int64_t device = begin / panels;
-                                 const std::int64_t first = begin % panels;
-                                 const std::int64_t last = std::min(panels, first + end - begin);
-                                 f(device, first, last);
-                                 begin += last - first;
-                               }
-                             });
+    mesh_->team().for_pieces_by_member(devices * panels, grain(devices * panels),
+                                       [&](int member, std::int64_t begin, std::int64_t end) {
+                                         while (begin < end) {
+                                           const std::int64_t device = begin / panels;
+                                           const std::int64_t first = begin % panels;
+                                           const std::int64_t last =
+                                               std::min(panels, first + end - begin);
+                                           f(member, device, first, last);
+                                           begin += last - first;
+                                         }
+                                       });
   }
 
  private:
@@ -64,6 +67,7 @@ class MeshProducts {
   const KernelTable* kernels_ = nullptr;
   ComputeDType dtype_ = ComputeDType::kBf16;
   const Mesh* mesh_ = nullptr;
+  float* scratch_ = nullptr;
 };
 
 }  // namespace tg

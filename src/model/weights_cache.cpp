@@ -15,21 +15,62 @@ namespace {
 // Bytes of the file that a thread brings in at a time.
 constexpr std::int64_t kPiece = std::int64_t{32} << 20;
 
-// What packing makes of values that differ in every place, with a panel that is not full and
-// nothing at a round number: another order or another rounding gives another sum.
+// Bytes of a block of GGUF that is packed as it is; 0 for the formats that have none.
+constexpr std::int64_t stored_block_bytes(WeightFormat f) {
+  switch (f) {
+    case WeightFormat::kInt8:
+      return kQ8Bytes;
+    case WeightFormat::kInt4:
+      return kQ4Bytes;
+    case WeightFormat::kQ4K:
+      return kQ4KBytes;
+    case WeightFormat::kQ6K:
+      return kQ6KBytes;
+    case WeightFormat::kBf16:
+    case WeightFormat::kBfp8:
+    case WeightFormat::kBfp4:
+      return 0;
+  }
+  return 0;
+}
+
+// What packing makes, in each format, of values and of stored blocks that differ in every place,
+// with a panel that is not full and nothing at a round number: another order or another rounding
+// gives another sum.
 Result<std::string> packing_text(WeightOrder order) {
   constexpr std::int64_t kRows = kPanelWidth + 8;
-  constexpr std::int64_t kColumns = 3 * kGroup;
+  constexpr std::int64_t kColumns = 2 * kKBlockWeights;
   std::vector<float> values(static_cast<std::size_t>(kRows * kColumns));
+  std::vector<std::byte> blocks(values.size() * 2);
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>(i * 7919 % 4099) / 1021.0F - 2.0F;
+    blocks[2 * i] = static_cast<std::byte>(i * 131 % 251);
+    blocks[2 * i + 1] = static_cast<std::byte>(i * 173 % 241);
   }
   std::string text = "packing";
-  for (const WeightFormat format :
-       {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+  for (std::size_t i = 0; i < kWeightFormats; ++i) {
+    const auto format = static_cast<WeightFormat>(i);
+    if (format > WeightFormat::kInt4 && order == WeightOrder::kPairs) {
+      // Block float is rounded and held as bf16; the others are dequantised like any tensor.
+      if (!is_bfp(format)) continue;
+      std::vector<float> rounded = values;
+      round_to_bfp(rounded, magnitude_bits(format));
+      text += fmt::format(" {:08x}", checksum(std::as_bytes(std::span(rounded))));
+      continue;
+    }
     TG_ASSIGN(PackedMatrix matrix, PackedMatrix::allocate(kRows, kColumns, format, order));
-    matrix.set_rows(0, kRows, values);
-    text += fmt::format(" {:08x}", checksum({matrix.view().data, matrix.bytes()}));
+    const auto add = [&] {
+      text += fmt::format(" {:08x}", checksum({matrix.view().data, matrix.bytes()}));
+    };
+    if (!is_k_format(format)) {
+      matrix.set_rows(0, kRows, values);
+      add();
+    }
+    if (const std::int64_t bytes = stored_block_bytes(format); bytes > 0) {
+      const std::int64_t in_block = is_k_format(format) ? kKBlockWeights : kGroup;
+      matrix.set_blocks(0, kRows, blocks.data(), kColumns / in_block * bytes);
+      add();
+    }
   }
   return text + "\n";
 }

@@ -367,6 +367,19 @@ TEST(Program, C21ThirtyTwoMixedUsers) {
 }
 
 // Eight threads asked for where one CPU is: as fast as one thread, with one warning.
+// Threads have stacks of what `ulimit -s` says; some systems give little.
+TEST(Program, APromptNeedsNoLargeStack) {
+  const ProgramFolder folder("small_stack");
+  std::string ids = "1";
+  for (int i = 0; i < 200; ++i) ids += ",2";
+  const std::string call = "generate --model '" + golden("tiny/hf") + "' --prompt-ids " + ids +
+                           " --max-generated-tokens 2 --seed 1";
+  const Outcome usual = folder.run(call);
+  const Outcome small = folder.run(call, {}, "sh -c 'ulimit -s 512; exec \"$0\" \"$@\"'");
+  ASSERT_EQ(small.status, 0) << small.err;
+  EXPECT_EQ(small.out, usual.out);
+}
+
 TEST(Program, C36MoreThreadsThanCpus) {
   const ProgramFolder folder("c36");
   const std::string call = "generate --model '" + golden("tiny/hf") +

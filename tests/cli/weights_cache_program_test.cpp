@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/weights_cache_option.h"
+#include "kernels/kernel_table.h"
 #include "program.h"
 
 namespace tg {
@@ -68,10 +69,19 @@ TEST_F(WeightsCacheProgram, WrittenOnceThenMapped) {
   folder_.run(
       "generate --model model --prompt-ids 1 --mesh 2x2 --weights-cache made/cache "
       "--max-generated-tokens 1");
-  EXPECT_EQ(files_in(folder_.file("made/cache")).size(), 3U);
+  folder_.run(
+      "generate --model model --prompt-ids 1 --weights-dtype bf16 --compute-dtype f32 "
+      "--weights-cache made/cache --max-generated-tokens 1");
+  folder_.run(
+      "generate --model model --prompt-ids 1 --weights-dtype bf16 --weights-cache made/cache "
+      "--max-generated-tokens 1");
+  const std::size_t orders = available_kernels()[0]->order == WeightOrder::kRows ? 2 : 1;
+  EXPECT_EQ(files_in(folder_.file("made/cache")).size(), 3U + orders);
 }
 
 TEST_F(WeightsCacheProgram, WhatDoesNotFitIsMadeAnew) {
+  expect_refusal(folder_.run("inspect --model model --weights-cache cache --verify-cache"),
+                 {"cache/model-"});
   generate("--weights-cache cache");
   const std::string path = files_in(folder_.file("cache")).at(0);
   const std::string inspect = "inspect --model model --weights-cache cache --verify-cache";
@@ -79,12 +89,18 @@ TEST_F(WeightsCacheProgram, WhatDoesNotFitIsMadeAnew) {
 
   fs::resize_file(path, fs::file_size(path) - 100);
   Outcome outcome = generate("--weights-cache cache");
-  EXPECT_TRUE(contains(outcome.err, "made anew")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "not used, since")) << outcome.err;
   EXPECT_TRUE(contains(outcome.err, "wrote")) << outcome.err;
 
   // The checkpoint changed in place: the old file goes.
   const fs::path config = folder_.file("model/model-00001-of-00003.safetensors");
   fs::last_write_time(config, fs::last_write_time(config) + std::chrono::seconds(1));
+  const Outcome looked = folder_.run("inspect --model model --weights-cache cache");
+  EXPECT_EQ(looked.status, 0) << looked.err;
+  EXPECT_TRUE(contains(looked.out, "not used by a start")) << looked.out;
+  const Outcome random = folder_.run("inspect --weights random --arch tiny --weights-cache cache");
+  EXPECT_EQ(random.status, 0) << random.err;
+  EXPECT_TRUE(contains(random.out, "come from no file")) << random.out;
   outcome = generate("--weights-cache cache");
   EXPECT_TRUE(contains(outcome.err, "for a file that was changed")) << outcome.err;
   EXPECT_EQ(files_in(folder_.file("cache")).size(), 1U);

@@ -39,6 +39,9 @@ inline std::vector<float> product(const KernelTable& kernels, const PackedMatrix
   args.ldy = ldy;
   args.add = add;
   args.tiles = x.tiles;
+  auto scratch = AlignedBuffer::allocate(kTileScratchFloats * sizeof(float));
+  TG_CHECK(scratch);
+  args.scratch = scratch->as<float>();
   cuts.insert(cuts.begin(), 0);
   cuts.push_back(args.w.panels());
   for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
