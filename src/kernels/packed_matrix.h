@@ -1,5 +1,8 @@
 // What: a weight matrix W[n][k] in the order the kernels read it: panels of 32 outputs, each one
 //   stream of memory, in one of two orders.
+// Who owns: PackedMatrix owns its memory, unless made over another's; kernels take PackedView.
+// Thread: packing of different rows from any thread; reading from any.
+//
 //   WeightOrder::kPairs, for vectors whose lanes are outputs:
 //     kBf16   pairs of k: data[panel][k / 2][output % 32][k % 2]
 //     kInt8   groups of 32 k with a scale per output, the codes of GGUF's Q8_0:
@@ -23,12 +26,11 @@
 //             word i is k i / 2 + i % 2 * 16 of the group, field j of low[i] (4 bits) output
 //             4 i + j, of high[i] (2 bits) 8 i + j; scale[k / 16]; value = d * scale * (q - 32)
 //     Tenstorrent's block float, value = q * 2^(exponent - 133), or 2^(exponent - 129) of kBfp4:
-//     kBfp8   data[panel][k / 32] = { i8 q[32 outputs][32 k], u8 exponent[2][32] }; exponent[k /
-//     16] kBfp4   data[panel][k / 32] = { u16 q[8][32 k], u8 exponent[2][32] }
+//     kBfp8   data[panel][k / 32] = { i8 q[32 outputs][32 k], u8 exponent[2][32] }
+//             exponent[k / 16] of the group
+//     kBfp4   data[panel][k / 32] = { u16 q[8][32 k], u8 exponent[2][32] }
 //             words as those of kInt4, with q + 8
 //   Outputs and k are padded with zero weights.
-// Who owns: PackedMatrix owns its memory, unless made over another's; kernels take PackedView.
-// Thread: packing of different rows from any thread; reading from any.
 #pragma once
 
 #include <array>
