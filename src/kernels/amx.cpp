@@ -15,7 +15,6 @@
 #include "kernels/amx_expand_bfp.h"
 #include "kernels/amx_expand_k.h"
 #include "kernels/avx512_transpose.h"
-#include "kernels/avx512_vnni.h"
 #include "kernels/tables.h"
 
 namespace tg {

@@ -82,7 +82,6 @@ struct Matmul {
   static constexpr std::int64_t kRows = 6;
   static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
-  static void set_rows(std::int64_t) {}
   static std::int64_t panels_for(std::int64_t) { return 1; }
 
   template <typename X>

@@ -183,11 +183,9 @@ template <bool kVnni>
 struct Avx2 {
   static constexpr std::int64_t kRows = 3;
   static std::int64_t panels_for(std::int64_t) { return 1; }
-  static void begin_weights(WeightFormat, const QuantizedTile&, std::int64_t) {}
   static void tile(WeightFormat format, std::int64_t rows, std::int64_t, const QuantizedTile& t) {
     (format == WeightFormat::kInt4 ? tile_of<kVnni, true> : tile_of<kVnni, false>)(rows, t);
   }
-  static void end() {}
 };
 
 template <typename X>

@@ -3,7 +3,6 @@
 
 #include "kernels/avx2.h"
 #include "kernels/avx512_attention.h"
-#include "kernels/avx512_vnni.h"
 #include "kernels/matmul_walk.h"
 
 namespace tg {
@@ -59,7 +58,6 @@ struct Matmul {
   static constexpr std::int64_t kRows = 12;
   static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
-  static void set_rows(std::int64_t) {}
   // Few rows leave registers free for more panels: more loads in flight, more chains side by side.
   static std::int64_t panels_for(std::int64_t rows) { return rows <= 2 ? 4 : rows <= 6 ? 2 : 1; }
 

@@ -1,9 +1,11 @@
 // Integer weights with vpdpbusd: 4 products of unsigned and signed bytes are added to a 32-bit sum.
 // The weights are the unsigned side (int8 becomes q + 128, nibbles are q + 8 as they are), and each
 // integer sum begins at what that is too much.
-#include "kernels/avx512_vnni.h"
-
+#include "kernels/avx512.h"
+#include "kernels/quantized_walk.h"
 #include "kernels/tables.h"
+
+#define TG_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 
 namespace tg {
 namespace vnni {
@@ -116,22 +118,18 @@ void tile_of(std::int64_t rows, std::int64_t panels, const QuantizedTile& t) {
 }
 
 struct Vnni {
-  static constexpr std::int64_t kRows = vnni::kRows;
-  static std::int64_t panels_for(std::int64_t rows) { return vnni::panels_for(rows); }
-  static void begin_weights(WeightFormat, const QuantizedTile&, std::int64_t) {}
+  // 6 rows x 2 vectors = 12 integer and 12 f32 sums, 2 weights, 1 broadcast and 1 constant = 28 of
+  // 32 registers.
+  static constexpr std::int64_t kRows = 6;
+  // Few rows leave registers free for more panels, hence more streams of memory side by side.
+  static std::int64_t panels_for(std::int64_t rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
   static void tile(WeightFormat format, std::int64_t rows, std::int64_t panels,
                    const QuantizedTile& t) {
-    vnni::tile(format, rows, panels, t);
+    (format == WeightFormat::kInt4 ? tile_of<true> : tile_of<false>)(rows, panels, t);
   }
-  static void end() {}
 };
 
 }  // namespace
-
-void tile(WeightFormat format, std::int64_t rows, std::int64_t panels, const QuantizedTile& t) {
-  (format == WeightFormat::kInt4 ? tile_of<true> : tile_of<false>)(rows, panels, t);
-}
-
 }  // namespace vnni
 
 void matmul_quantized_vnni(const MatmulArgs& args, std::int64_t panel_begin,

@@ -1,7 +1,6 @@
 // The table of CPUs with AVX512_BF16: products of bf16 by vdpbf16ps, which adds both products of a
 // pair to an f32 lane (and takes subnormal bf16 for zero). The rest is the AVX-512 table's.
 #include "kernels/avx512_attention.h"
-#include "kernels/avx512_vnni.h"
 #include "kernels/matmul_walk.h"
 
 #define TG_AVX512BF16 \
@@ -61,7 +60,6 @@ struct Matmul {
   static constexpr std::int64_t kRows = 12;
   static constexpr std::int64_t kRowGroup = kVectorRowGroup;
 
-  static void set_rows(std::int64_t) {}
   // Few rows leave registers free for more panels, hence more loads in flight and longer chains
   // hidden.
   static std::int64_t panels_for(std::int64_t rows) { return rows <= 3 ? 4 : rows <= 6 ? 2 : 1; }

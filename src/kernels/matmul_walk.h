@@ -59,7 +59,7 @@ inline void deliver_sums(const MatmulArgs& args, const float* sums, std::int64_t
 
 // Isa: Input = what its tile multiplies; kRows = most rows of a tile; kRowGroup = most rows per
 // visit of a panel group; panels_for(rows) = panels a tile of so few rows takes at once, at most
-// kPanelGroup; copy_row(x, count, Input* out); set_rows(rows) says how many rows the tiles from now
+// kPanelGroup; copy_row(x, count, Input* out);
 // on have; tile(rows, panels, MatmulTile<Input>), where `panels` is panels_for(rows) or 1.
 template <typename Isa, typename X>
 void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
@@ -70,7 +70,6 @@ void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t 
   MatmulTile<Input> tile;
   tile.x = inputs;
   tile.panel_stride = pairs * kPanelWidth * 2;
-  std::int64_t set_rows = 0;
   // Groups and tiles of nearly equal size: a rest of one row would cost as much as a full one.
   const std::int64_t groups = (args.m + Isa::kRowGroup - 1) / Isa::kRowGroup;
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -88,10 +87,6 @@ void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t 
           for (std::int64_t r = begin; r < end; ++r) {
             const X* x = static_cast<const X*>(args.x) + (row + r) * args.ldx + 2 * k;
             Isa::copy_row(x, 2 * tile.pairs, inputs + (r - begin) * kTileStride);
-          }
-          if (end - begin != set_rows) {
-            set_rows = end - begin;
-            Isa::set_rows(set_rows);
           }
           std::int64_t at_once = Isa::panels_for(end - begin);
           for (std::int64_t q = 0; q < panels; q += at_once) {

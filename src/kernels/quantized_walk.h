@@ -38,15 +38,13 @@ inline constexpr std::int64_t kTileGroups = 16;
 inline constexpr std::int64_t kQuantizedRowGroup = 480;
 
 // Isa: kRows = most rows of a tile; panels_for(rows) = panels that a tile of so few rows takes at
-// once, at most kPanelGroup; begin_weights(format, tile, blocks) says that the tiles from now on,
-// `blocks` of them, have these weights; tile(format, rows, panels, tile); end().
+// once, at most kPanelGroup; tile(format, rows, panels, tile).
 template <typename Isa>
 void walk_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
   alignas(64) float sums[kQuantizedRowGroup * kSumsStride];
   const QuantizedRows& x = args.quantized;
   const WeightFormat format = args.w.format;
   const std::int64_t bytes = group_bytes(format);
-  Isa isa;
   QuantizedTile tile;
   tile.code_stride = x.rows * kGroup;
   tile.stride = x.rows;
@@ -66,7 +64,6 @@ void walk_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int64
         tile.next_lines = (bytes / 64 + blocks - 1) / blocks;
         const bool more = g + tile.groups < args.w.groups();
         const std::byte* next = more ? tile.w + tile.groups * bytes : args.w.panel_data(p + panels);
-        isa.begin_weights(format, tile, blocks);
         for (std::int64_t b = 0; b < blocks; ++b) {
           const std::int64_t begin = rows * b / blocks;
           const std::int64_t end = rows * (b + 1) / blocks;
@@ -76,14 +73,13 @@ void walk_quantized(const MatmulArgs& args, std::int64_t panel_begin, std::int64
           tile.corrections = x.corrections + at;
           tile.sums = sums + begin * kSumsStride;
           tile.next = next + tile.groups * b * tile.next_lines * 64;
-          isa.tile(format, end - begin, panels, tile);
+          Isa::tile(format, end - begin, panels, tile);
         }
       }
       deliver_sums(args, sums, row, rows, p, panels);
       p += panels;
     }
   }
-  isa.end();
 }
 
 }  // namespace tg

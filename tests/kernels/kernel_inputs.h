@@ -109,6 +109,31 @@ inline bool same_bits(const OutputRow& a, const OutputRow& b) {
          std::memcmp(a.bf16.data(), b.bf16.data(), a.bf16.size() * sizeof(Bf16)) == 0;
 }
 
+// The whole product that `args` describes but for y, whose rows get a stride of their own: panels
+// in the pieces between `cuts`, each by multiply(args, begin, end). [m][n], and nothing is written
+// past the last output.
+template <typename Multiply>
+std::vector<float> whole_product(MatmulArgs args, std::vector<std::int64_t> cuts, bool add,
+                                 const Multiply& multiply) {
+  const std::int64_t n = args.w.n;
+  args.ldy = n + 5;
+  args.add = add;
+  std::vector<float> y(static_cast<std::size_t>(args.m * args.ldy), add ? 0.5F : -7.0F);
+  args.y = y.data();
+  cuts.insert(cuts.begin(), 0);
+  cuts.push_back(args.w.panels());
+  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) multiply(args, cuts[i], cuts[i + 1]);
+  std::vector<float> dense;
+  for (std::int64_t r = 0; r < args.m; ++r) {
+    const auto row = y.begin() + r * args.ldy;
+    dense.insert(dense.end(), row, row + n);
+    for (std::int64_t j = n; j < args.ldy; ++j) {
+      EXPECT_EQ(row[j], add ? 0.5F : -7.0F) << "written past the last output, row " << r;
+    }
+  }
+  return dense;
+}
+
 // Half a unit in the last place of bf16, relative.
 inline constexpr double kBf16Half = 0x1p-8;
 

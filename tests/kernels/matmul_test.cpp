@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <utility>
 
 #include "base/thread_team.h"
 #include "kernel_inputs.h"
@@ -27,31 +28,13 @@ struct Weights {
 std::vector<float> product(const KernelTable& kernels, const Weights& w, const Row& x,
                            std::int64_t first_row, std::int64_t rows,
                            std::vector<std::int64_t> cuts = {}, bool add = false) {
-  const std::int64_t ldy = w.n + 5;
-  std::vector<float> y(static_cast<std::size_t>(rows * ldy), add ? 0.5F : -7.0F);
   MatmulArgs args;
   args.x = x.data(first_row * w.k);
   args.ldx = w.k;
   args.m = rows;
   args.w = w.packed.view();
-  args.y = y.data();
-  args.ldy = ldy;
-  args.add = add;
-  cuts.insert(cuts.begin(), 0);
-  cuts.push_back(args.w.panels());
-  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-    (x.dtype == ComputeDType::kBf16 ? kernels.matmul_bf16 : kernels.matmul_f32)(args, cuts[i],
-                                                                                cuts[i + 1]);
-  }
-  std::vector<float> dense;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto row = y.begin() + r * ldy;
-    dense.insert(dense.end(), row, row + w.n);
-    for (std::int64_t j = w.n; j < ldy; ++j) {
-      EXPECT_EQ(row[j], add ? 0.5F : -7.0F) << "written past the last output, row " << r;
-    }
-  }
-  return dense;
+  return whole_product(args, std::move(cuts), add,
+                       x.dtype == ComputeDType::kBf16 ? kernels.matmul_bf16 : kernels.matmul_f32);
 }
 
 class Matmul : public EachTable {};

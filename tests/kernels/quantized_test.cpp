@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <utility>
 
 #include "base/thread_team.h"
 #include "kernel_inputs.h"
@@ -43,30 +44,11 @@ PackedMatrix pack(std::int64_t n, std::int64_t k, WeightFormat format,
 
 std::vector<float> product(const KernelTable& kernels, const PackedMatrix& w, const Quantized& x,
                            std::vector<std::int64_t> cuts = {}, bool add = false) {
-  const std::int64_t n = w.view().n;
-  const std::int64_t ldy = n + 5;
-  std::vector<float> y(static_cast<std::size_t>(x.rows.rows * ldy), add ? 0.5F : -7.0F);
   MatmulArgs args;
   args.m = x.rows.rows;
   args.w = w.view();
-  args.y = y.data();
-  args.ldy = ldy;
-  args.add = add;
   args.quantized = x.rows;
-  cuts.insert(cuts.begin(), 0);
-  cuts.push_back(args.w.panels());
-  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-    kernels.matmul_quantized(args, cuts[i], cuts[i + 1]);
-  }
-  std::vector<float> dense;
-  for (std::int64_t r = 0; r < args.m; ++r) {
-    const auto row = y.begin() + r * ldy;
-    dense.insert(dense.end(), row, row + n);
-    for (std::int64_t j = n; j < ldy; ++j) {
-      EXPECT_EQ(row[j], add ? 0.5F : -7.0F) << "written past the last output, row " << r;
-    }
-  }
-  return dense;
+  return whole_product(args, std::move(cuts), add, kernels.matmul_quantized);
 }
 
 Row rows_of(const Row& x, std::int64_t first, std::int64_t count, std::int64_t k) {

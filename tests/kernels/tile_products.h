@@ -2,6 +2,8 @@
 // Who owns: each test its own. Thread: none shared.
 #pragma once
 
+#include <utility>
+
 #include "kernel_inputs.h"
 #include "tensor/aligned_buffer.h"
 
@@ -29,33 +31,14 @@ struct Tiles {
 
 inline std::vector<float> product(const KernelTable& kernels, const PackedMatrix& w, const Tiles& x,
                                   std::vector<std::int64_t> cuts = {}, bool add = false) {
-  const std::int64_t n = w.view().n;
-  const std::int64_t ldy = n + 5;
-  std::vector<float> y(static_cast<std::size_t>(x.tiles.rows * ldy), add ? 0.5F : -7.0F);
+  auto scratch = AlignedBuffer::allocate(kTileScratchFloats * sizeof(float));
+  TG_CHECK(scratch);
   MatmulArgs args;
   args.m = x.tiles.rows;
   args.w = w.view();
-  args.y = y.data();
-  args.ldy = ldy;
-  args.add = add;
   args.tiles = x.tiles;
-  auto scratch = AlignedBuffer::allocate(kTileScratchFloats * sizeof(float));
-  TG_CHECK(scratch);
   args.scratch = scratch->as<float>();
-  cuts.insert(cuts.begin(), 0);
-  cuts.push_back(args.w.panels());
-  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-    kernels.matmul_tiles(args, cuts[i], cuts[i + 1]);
-  }
-  std::vector<float> dense;
-  for (std::int64_t r = 0; r < args.m; ++r) {
-    const auto row = y.begin() + r * ldy;
-    dense.insert(dense.end(), row, row + n);
-    for (std::int64_t j = n; j < ldy; ++j) {
-      EXPECT_EQ(row[j], add ? 0.5F : -7.0F) << "written past the last output, row " << r;
-    }
-  }
-  return dense;
+  return whole_product(args, std::move(cuts), add, kernels.matmul_tiles);
 }
 
 inline std::vector<const KernelTable*> tables_with_tiles() {
