@@ -233,38 +233,56 @@ std::int64_t rows_of_block(const InputTiles& x, std::int64_t block) {
   return std::min(InputTiles::kBlockRows, x.rows - block * InputTiles::kBlockRows);
 }
 
-// Up to 32 inputs: memory sets the pace, each panel is one stream.
+// Up to 16 inputs: memory sets the pace. The panels are read as two streams, the first and the
+// second half of them: the prefetcher of the CPU follows each, and where a panel ends its stream
+// goes on (panels two by two, a power of two apart, were up to 10 % slower).
+template <typename Expand>
+TG_AMX void one_block_of_inputs(const MatmulArgs& args, Work work, std::int64_t panel_begin,
+                                std::int64_t panel_end) {
+  const std::int64_t half = (panel_end - panel_begin) / 2;
+  const std::int64_t rows = args.tiles.rows;
+  work.panel_stride = half * args.w.panel_bytes();
+  for (std::int64_t p = panel_begin; p < panel_begin + half; ++p) {
+    work.w = args.w.panel_data(p);
+    stream_one_block<Expand, 2>(work);
+    deliver(args, work.sums, p, 0, rows, rows);
+    deliver(args, work.sums + 2 * kSums, p + half, 0, rows, rows);
+  }
+  if (panel_begin + 2 * half < panel_end) {
+    work.w = args.w.panel_data(panel_end - 1);
+    stream_one_block<Expand, 1>(work);
+    deliver(args, work.sums, panel_end - 1, 0, rows, rows);
+  }
+}
+
+// 17 to 32 inputs.
+template <typename Expand>
+TG_AMX void two_blocks_of_inputs(const MatmulArgs& args, Work work, std::int64_t panel_begin,
+                                 std::int64_t panel_end) {
+  work.second = args.tiles.tile(1, 0);
+  for (std::int64_t p = panel_begin; p < panel_end; ++p) {
+    work.w = args.w.panel_data(p);
+    stream_two_blocks<Expand, kRing>(work);
+    deliver(args, work.sums, p, 0, kTile, kTile);
+    deliver(args, work.sums + 2 * kSums, p, kTile, args.tiles.rows - kTile, kTile);
+  }
+}
+
 template <typename Expand>
 TG_AMX void few_inputs(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
   alignas(64) std::byte ring[2 * kRing * kExpandedBytes];
   alignas(64) float sums[4 * kSums];
-  const InputTiles& x = args.tiles;
   Work work;
-  work.panel_stride = args.w.panel_bytes();
-  work.groups = x.groups;
-  work.x = x.tile(0, 0);
-  work.rows = x.block_rows();
+  work.groups = args.tiles.groups;
+  work.x = args.tiles.tile(0, 0);
+  work.rows = args.tiles.block_rows();
   work.expanded = ring;
   work.sums = sums;
   set_shapes(work.rows);
-  for (std::int64_t p = panel_begin; p < panel_end;) {
-    work.w = args.w.panel_data(p);
-    if (x.blocks() == 2) {
-      work.second = x.tile(1, 0);
-      stream_two_blocks<Expand, kRing>(work);
-      deliver(args, sums, p, 0, kTile, kTile);
-      deliver(args, sums + 2 * kSums, p, kTile, x.rows - kTile, kTile);
-      p += 1;
-    } else if (p + 2 <= panel_end) {
-      stream_one_block<Expand, 2>(work);
-      deliver(args, sums, p, 0, x.rows, x.rows);
-      deliver(args, sums + 2 * kSums, p + 1, 0, x.rows, x.rows);
-      p += 2;
-    } else {
-      stream_one_block<Expand, 1>(work);
-      deliver(args, sums, p, 0, x.rows, x.rows);
-      p += 1;
-    }
+  if (args.tiles.blocks() == 1) {
+    one_block_of_inputs<Expand>(args, work, panel_begin, panel_end);
+  } else {
+    two_blocks_of_inputs<Expand>(args, work, panel_begin, panel_end);
   }
 }
 

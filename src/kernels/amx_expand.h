@@ -47,7 +47,7 @@ struct Scales {
 struct ExpandBf16 {
   static constexpr WeightFormat kFormat = WeightFormat::kBf16;
   // How far ahead to ask for weights, with one block of inputs and with more.
-  static constexpr std::int64_t kAheadOfOne = 4096;
+  static constexpr std::int64_t kAheadOfOne = 1024;
   static constexpr std::int64_t kAheadOfTwo = 4096;
 
   static TG_AMX_INLINE void expand(const std::byte* group, const std::byte* /*header*/,
@@ -111,27 +111,80 @@ TG_AMX_INLINE void look_up_nibbles(const std::byte* group, const Tables& tables,
   }
 }
 
+// The bf16 nearest to scale * q is, but for sign and exponent, that of scale * 1, 3, 5 or 7. These
+// four are rounded for all outputs at once; an output's table of 16 is then the row {1 1 1 1 3 3 5
+// 7} of its own, twice, plus what an addition to sign and exponent makes of it (kInt4Values is in
+// that order). 0 is masked; a scale of 0 has no other code (packed_matrix.h).
 struct ExpandInt4 {
   static constexpr WeightFormat kFormat = WeightFormat::kInt4;
-  static constexpr std::int64_t kAheadOfOne = 4096;
+  static constexpr std::int64_t kAheadOfOne = 2048;
   static constexpr std::int64_t kAheadOfTwo = 2560;
 
-  struct Tables {
-    Scales scales;
+  // The 16 bytes of output o at [o % 8][o / 8].
+  struct RowsOfEight {
+    alignas(64) std::byte at[8][64];
 
-    TG_AMX_INLINE explicit Tables(const std::byte* halves) : scales(halves) {}
-    TG_AMX_INLINE __m512i of_two(std::int64_t output) const {
-      const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-      const float* at = scales.at + output;
-      return (__m512i)_mm512_cvtne2ps_pbh(_mm512_mul_ps(codes, _mm512_set1_ps(at[1])),
-                                          _mm512_mul_ps(codes, _mm512_set1_ps(at[0])));
+    TG_AMX_INLINE explicit RowsOfEight(const std::byte* halves) {
+      const auto* from = reinterpret_cast<const __m256i*>(halves);
+      const __m512 low = _mm512_cvtph_ps(_mm256_load_si256(from));
+      const __m512 high = _mm512_cvtph_ps(_mm256_load_si256(from + 1));
+      const __m512i one = times(low, high, 1.0F);
+      const __m512i three = times(low, high, 3.0F);
+      const __m512i five = times(low, high, 5.0F);
+      const __m512i seven = times(low, high, 7.0F);
+      // Each 128 bits have eight outputs; "low" and "high" are four of them.
+      four(_mm512_unpacklo_epi16(one, one), _mm512_unpacklo_epi16(three, three),
+           _mm512_unpacklo_epi16(five, seven), at[0]);
+      four(_mm512_unpackhi_epi16(one, one), _mm512_unpackhi_epi16(three, three),
+           _mm512_unpackhi_epi16(five, seven), at[4]);
+      __asm__ volatile("" : "+m"(at));
+    }
+
+    static TG_AMX_INLINE __m512i times(__m512 low, __m512 high, float q) {
+      const __m512 by = _mm512_set1_ps(q);
+      return (__m512i)_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, by), _mm512_mul_ps(low, by));
+    }
+
+    static TG_AMX_INLINE void four(__m512i ones, __m512i threes, __m512i rest, std::byte* to) {
+      const __m512i first[2] = {_mm512_unpacklo_epi32(ones, ones),
+                                _mm512_unpackhi_epi32(ones, ones)};
+      const __m512i second[2] = {_mm512_unpacklo_epi32(threes, rest),
+                                 _mm512_unpackhi_epi32(threes, rest)};
+      for (int i = 0; i < 2; ++i) {
+        store(to + 128 * i, _mm512_unpacklo_epi64(first[i], second[i]));
+        store(to + 128 * i + 64, _mm512_unpackhi_epi64(first[i], second[i]));
+      }
+    }
+
+    TG_AMX_INLINE __m512i table(std::int64_t output) const {
+      // Units of the exponent (128), and the sign.
+      const __m256i once = _mm256_setr_epi16(0, 128, 256, 0, 0, 128, 0, 0, -32768, -32640, -32512,
+                                             -32384, -32768, -32640, -32768, -32768);
+      constexpr __mmask32 kNotZero = 0xfff7fff7;
+      const auto* row = reinterpret_cast<const __m128i*>(at[output % 8] + output / 8 * 16);
+      return _mm512_maskz_add_epi16(kNotZero, _mm512_broadcast_i32x4(_mm_load_si128(row)),
+                                    _mm512_broadcast_i64x4(once));
     }
   };
 
   static TG_AMX_INLINE void expand(const std::byte* group, const std::byte* /*header*/,
                                    std::byte* to, std::int64_t ahead) {
     ask(group + code_bytes(kFormat), ahead);
-    look_up_nibbles(group, Tables(group + code_bytes(kFormat)), to, ahead);
+    const RowsOfEight rows(group + code_bytes(kFormat));
+#pragma GCC unroll 8
+    for (std::int64_t i = 0; i < kPanelWidth / 4; ++i) {
+      ask(group + i * 64, ahead);
+      // A look-up reads five bits; the table says the same whatever the fifth is.
+      const __m512i q = _mm512_load_si512(group + i * 64);
+      std::byte* out = to + 4 * i * kRowBytes;
+      store(out, _mm512_permutexvar_epi16(q, rows.table(4 * i)));
+      store(out + kRowBytes,
+            _mm512_permutexvar_epi16(_mm512_srli_epi16(q, 4), rows.table(4 * i + 1)));
+      store(out + 2 * kRowBytes,
+            _mm512_permutexvar_epi16(_mm512_srli_epi16(q, 8), rows.table(4 * i + 2)));
+      store(out + 3 * kRowBytes,
+            _mm512_permutexvar_epi16(_mm512_srli_epi16(q, 12), rows.table(4 * i + 3)));
+    }
   }
 };
 

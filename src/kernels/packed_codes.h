@@ -38,6 +38,7 @@ inline int code_in_rows(WeightFormat format, const std::byte* group, std::int64_
     case WeightFormat::kBfp8:
       return static_cast<std::int8_t>(group[j * kGroup + i]);
     case WeightFormat::kInt4:
+      return kInt4Values[static_cast<std::size_t>(field(group, 4, j, i))];
     case WeightFormat::kBfp4:
       return field(group, 4, j, i) - 8;
     case WeightFormat::kQ4K:

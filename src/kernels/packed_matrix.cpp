@@ -12,12 +12,27 @@
 namespace tg {
 namespace {
 
-// The codes of a block of Q4_0.
-void nibbles_of(const std::byte* block, std::uint8_t* codes) {
+// A block of Q4_0 as places in kInt4Values.
+void places_of(const std::byte* block, std::uint8_t* places) {
+  static constexpr auto kPlaceOfNibble = [] {
+    std::array<std::uint8_t, 16> place{};
+    for (std::size_t i = 0; i < place.size(); ++i) {
+      place[static_cast<std::size_t>(kInt4Values[i] + 8)] = static_cast<std::uint8_t>(i);
+    }
+    return place;
+  }();
+  std::uint16_t scale = 0;
+  std::memcpy(&scale, block, sizeof(scale));
+  const bool zero = (scale & 0x7fff) == 0;
+  const bool finite = (scale & 0x7c00) != 0x7c00;
+  if (zero || !finite) {
+    std::fill_n(places, kGroup, kPlaceOfNibble[zero ? 8 : 9]);
+    return;
+  }
   for (std::size_t i = 0; i < 16; ++i) {
     const auto byte = std::to_integer<std::uint8_t>(block[2 + i]);
-    codes[i] = byte & 15U;
-    codes[i + 16] = byte >> 4;
+    places[i] = kPlaceOfNibble[byte & 15U];
+    places[i + 16] = kPlaceOfNibble[byte >> 4];
   }
 }
 
@@ -151,7 +166,7 @@ void PackedMatrix::set_four_blocks(std::int64_t row, std::int64_t group,
   const std::int64_t lane = row % kPanelWidth;
   std::byte* out = group_of(row, group);
   std::uint8_t codes[4][kGroup];
-  for (std::size_t j = 0; j < 4; ++j) nibbles_of(blocks[j], codes[j]);
+  for (std::size_t j = 0; j < 4; ++j) places_of(blocks[j], codes[j]);
   put_fields<4>(codes, 0, out + lane / 4 * kGroup * 2);
   for (std::size_t j = 0; j < 4; ++j) {
     std::memcpy(out + code_bytes(format_) + (lane + static_cast<std::int64_t>(j)) * 2, blocks[j],
@@ -173,7 +188,7 @@ void PackedMatrix::set_block(std::int64_t row, std::int64_t group, const std::by
     std::memcpy(out + lane * kGroup, block + 2, kGroup);
   } else {
     std::uint8_t codes[kGroup];
-    nibbles_of(block, codes);
+    places_of(block, codes);
     put_field<4>(codes, 0, lane, out);
   }
 }

@@ -16,11 +16,13 @@
 //     kBf16   data[panel][k / 32][output % 32][k % 32]
 //     kInt8   data[panel][k / 32] = { int8 q[32 outputs][32 k], f16 scale[32] }
 //     kInt4   data[panel][k / 32] = { u16 q[8][32 k], f16 scale[32] }
-//             nibble j (from the low end) of q[i] belongs to output 4 i + j
+//             nibble j (from the low end) of q[i] belongs to output 4 i + j and is the place of
+//             value / scale in kInt4Values. With a scale of 0 all are 0; with one that is no
+//             finite number all are 1, so that none gets lost.
 //     Formats of blocks of 256, whose k is a multiple of that; a header per 8 groups:
 //     kQ4K    data[panel][k / 256] = { f16 d[32], f16 dmin[32], 8 groups of
 //                                      { u16 q[8][32 k], u8 scale[32], u8 minimum[32] } }
-//             words as those of kInt4; value = d * scale * q - dmin * minimum
+//             words shared as those of kInt4; value = d * scale * q - dmin * minimum
 //     kQ6K    data[panel][k / 256] = { f16 d[32], 8 groups of
 //                                      { u16 low[8][32], u16 high[4][32], i8 scale[2][32] } }
 //             word i is k i / 2 + i % 2 * 16 of the group, field j of low[i] (4 bits) output
@@ -29,7 +31,7 @@
 //     kBfp8   data[panel][k / 32] = { i8 q[32 outputs][32 k], u8 exponent[2][32] }
 //             exponent[k / 16] of the group
 //     kBfp4   data[panel][k / 32] = { u16 q[8][32 k], u8 exponent[2][32] }
-//             words as those of kInt4, with q + 8
+//             words shared as those of kInt4, with q + 8
 //   Outputs and k are padded with zero weights.
 #pragma once
 
@@ -100,6 +102,10 @@ constexpr std::int64_t group_at(WeightFormat f, std::int64_t g) {
 constexpr std::int64_t header_at(WeightFormat f, std::int64_t g) {
   return groups_bytes(f, g / kHeaderGroups * kHeaderGroups);
 }
+
+// In the order in which kernels/amx_expand.h makes a table of them.
+inline constexpr std::array<std::int8_t, 16> kInt4Values = {1,  2,  4,  0,  3,  6,  5,  7,
+                                                            -1, -2, -4, -8, -3, -6, -5, -7};
 
 struct PackedView {
   const std::byte* data = nullptr;

@@ -111,6 +111,56 @@ TEST_P(TileProduct, ARowDoesNotShowItsCompany) {
   }
 }
 
+// Blocks of Q4_0 with every code, under scales of either sign, of both zeros and of the smallest:
+// the values are those of the definition. (Codes are kept as places in a table that sign and
+// exponent are added to, which would make something of a zero.)
+TEST_P(TileProduct, EveryCodeOfInt4UnderEveryKindOfScale) {
+  const std::vector<std::uint16_t> scales = {0x3c00, 0xbc00, 0x0000, 0x8000, 0x0001,
+                                             0x8001, 0x7bff, 0xfbff, 0x2e66, 0x9555};
+  const auto n = static_cast<std::int64_t>(scales.size());
+  std::vector<std::byte> blocks(scales.size() * kQ4Bytes);
+  for (std::size_t r = 0; r < scales.size(); ++r) {
+    std::memcpy(&blocks[r * kQ4Bytes], &scales[r], 2);
+    for (std::size_t i = 0; i < 16; ++i) {
+      blocks[r * kQ4Bytes + 2 + i] = static_cast<std::byte>(i | (15 - i) << 4);
+    }
+  }
+  auto w = PackedMatrix::allocate(n, kGroup, WeightFormat::kInt4, WeightOrder::kRows);
+  TG_CHECK(w);
+  w->set_blocks(0, n, blocks.data(), kQ4Bytes);
+  // An input of 1 at one place at a time gives the weights back.
+  for (std::int64_t i = 0; i < kGroup; ++i) {
+    std::vector<float> values(kGroup);
+    values[static_cast<std::size_t>(i)] = 1.0F;
+    const Row x(ComputeDType::kBf16, values);
+    const std::vector<float> y = product(kernels(), *w, Tiles(kernels(), x, 0, 1, kGroup));
+    const auto q = static_cast<float>(i < 16 ? i - 8 : 15 - (i - 16) - 8);
+    for (std::size_t r = 0; r < scales.size(); ++r) {
+      const float value = q * half_to_float(scales[r]);
+      EXPECT_EQ(y[r], to_float(to_bf16(value))) << "scale " << r << ", k " << i;
+      std::vector<float> row(kGroup);
+      kernels().embedding(w->view(), static_cast<std::int64_t>(r), row.data());
+      EXPECT_EQ(row[static_cast<std::size_t>(i)], value) << "scale " << r << ", k " << i;
+    }
+  }
+}
+
+TEST_P(TileProduct, AScaleThatIsNoNumberIsNotLost) {
+  for (const std::uint16_t scale :
+       {std::uint16_t{0x7c00}, std::uint16_t{0xfc00}, std::uint16_t{0x7e00}}) {
+    for (unsigned code = 0; code < 16; ++code) {
+      std::vector<std::byte> block(kQ4Bytes, static_cast<std::byte>(code * 17));
+      std::memcpy(block.data(), &scale, 2);
+      auto w = PackedMatrix::allocate(1, kGroup, WeightFormat::kInt4, WeightOrder::kRows);
+      TG_CHECK(w);
+      w->set_blocks(0, 1, block.data(), kQ4Bytes);
+      const Row x(ComputeDType::kBf16, std::vector<float>(kGroup, 1.0F));
+      const std::vector<float> y = product(kernels(), *w, Tiles(kernels(), x, 0, 1, kGroup));
+      EXPECT_FALSE(std::isfinite(y[0])) << std::hex << scale << ", code " << code;
+    }
+  }
+}
+
 // A row that has no number in it keeps that to itself, also beside the rows of zeros that fill up a
 // block.
 TEST_P(TileProduct, NanStaysInItsRow) {
