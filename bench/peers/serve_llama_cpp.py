@@ -69,7 +69,8 @@ class LlamaCpp:
     def fill(self, users, context):
         """Positions 0 to context - 2 of everybody: computed once, then copied."""
         ids = serve.random_ids(context, context - 1, self.vocab)
-        path = self.states and f"{self.states}-{context}.kv"
+        # A context of several users reads only what one of as many wrote.
+        path = self.states and f"{self.states}-{context}x{users}.kv"
         if path and os.path.exists(path):
             tokens = (lib.llama_token * context)()
             count = ctypes.c_size_t(0)

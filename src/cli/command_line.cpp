@@ -65,6 +65,7 @@ int run_words(int argc, char** argv) {
   add_inspect_command(program, chosen);
   add_repack_command(program, chosen);
   add_make_random_command(program, chosen);
+  add_perplexity_command(program, chosen);
   add_roofline_command(program, chosen);
   add_bench_command(program, chosen);
   program.allow_extras();  // of the program itself: what is no command is named below

@@ -51,8 +51,10 @@ struct Work {
   const Bf16* second = nullptr;  // of another
   std::int64_t rows = 0;         // of a block: a row of its tiles has 4 * rows bytes
   std::byte* expanded = nullptr;
-  float* sums = nullptr;  // four tiles
-  bool first = true;      // the sums start at zero instead of where they are
+  float* sums = nullptr;            // four tiles
+  bool first = true;                // the sums start at zero instead of where they are
+  const std::byte* next = nullptr;  // of the weights after these: lines to ask for meanwhile
+  std::int64_t next_lines = 0;      // per group
 };
 
 // Sums of one row are packed: they need no turning.
@@ -175,15 +177,21 @@ TG_AMX void stream_two_blocks(const Work& t) {
   end_sums<4>(sums, kTile);
 }
 
-// The same on a chunk that is expanded already.
+// The same on a chunk that is expanded already. Memory has nothing to do meanwhile but to bring the
+// next one into the level-2 cache.
 TG_AMX void reuse_two_blocks(const Work& t) {
   const std::int64_t groups = t.groups;
   const Bf16* x = t.x;
   const Bf16* second = t.second;
   const std::byte* w = t.expanded;
+  const std::byte* next = t.next;
+  const std::int64_t next_lines = t.next_lines;
   float* sums = t.sums;
   begin_sums<4>(t);
   for (std::int64_t g = 0; g < groups; ++g) {
+    for (std::int64_t line = 0; line < next_lines; ++line, next += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+    }
     two_blocks(w, x, second);
     w += kExpandedBytes;
     x += kTile * kGroup;
@@ -299,6 +307,9 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
   Work work;
   work.rows = kTile;
   work.expanded = expanded;
+  // So many that all are asked for before the last pair of blocks.
+  const std::int64_t pairs_behind = std::max<std::int64_t>(1, blocks / 2 - 1);
+  work.next_lines = (group_bytes(Expand::kFormat) / 64 + pairs_behind - 1) / pairs_behind;
   for (std::int64_t first = panel_begin; first < panel_end; first += kPanels) {
     const std::int64_t last = std::min(panel_end, first + kPanels);
     for (std::int64_t g = 0; g < x.groups; g += InputTiles::kChunk) {
@@ -306,7 +317,14 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
       work.first = g == 0;
       for (std::int64_t p = first; p < last; ++p) {
         work.w = args.w.panel_data(p) + groups_bytes(Expand::kFormat, g);
+        // After it comes the next panel, the first one's next chunk, or the next panels.
+        const bool more = g + InputTiles::kChunk < x.groups;
+        const std::byte* next = p + 1 < last ? work.w + args.w.panel_bytes()
+                                : more       ? args.w.panel_data(first) +
+                                             groups_bytes(Expand::kFormat, g + InputTiles::kChunk)
+                                       : args.w.panel_data(last);
         for (std::int64_t b = 0; b < blocks; b += 2) {
+          work.next = next + (b / 2 - 1) * work.groups * work.next_lines * 64;
           work.x = x.tile(begin + b, g);
           work.sums = sums + ((p - first) * blocks + b) * 2 * kSums;
           if (b + 1 == blocks) {

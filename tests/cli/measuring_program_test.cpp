@@ -1,6 +1,7 @@
-// llama-tg make-random, bench and roofline as a user meets them.
+// llama-tg make-random, perplexity, bench and roofline as a user meets them.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <sstream>
 #include <vector>
 
@@ -77,6 +78,38 @@ TEST(MakeRandomProgram, Refusals) {
   EXPECT_EQ(test::read_whole(folder.file("a.gguf")), "mine");
   EXPECT_EQ(folder.run("make-random a.gguf --arch tiny --force").status, 0);
   expect_refusal(folder.run("make-random nowhere/a.gguf --arch tiny"), {"nowhere/a.gguf"});
+}
+
+// Of a model with random weights hardly any token is likelier than another; the first token of each
+// window is given away. (The value on real text is the test of SmolLM2.)
+TEST(PerplexityProgram, ScoresTextAndIds) {
+  const ProgramFolder folder("perplexity");
+  ASSERT_EQ(folder.run("make-random m.gguf --arch tiny --vocabulary bytes").status, 0);
+  folder.write("t.txt", "thirty characters, one a token");
+  const Outcome whole = folder.run("perplexity t.txt --model m.gguf --threads 1");
+  ASSERT_EQ(whole.status, 0) << whole.err;
+  const auto json = json_lines(whole.out).at(0);
+  const std::int64_t tokens = json["tokens"];
+  EXPECT_GT(tokens, 20);
+  EXPECT_EQ(json["scored"], tokens - 1);
+  EXPECT_NEAR(json["perplexity"], std::exp(json["mean_negative_log"].get<double>()), 1e-6);
+  EXPECT_GT(json["perplexity"], 100.0);
+
+  const Outcome ids = folder.run("tokenize --bos --model m.gguf", "thirty characters, one a token");
+  ASSERT_EQ(ids.status, 0) << ids.err;
+  folder.write("ids", ids.out);
+  const Outcome same = folder.run("perplexity ids --ids --model m.gguf --threads 1");
+  ASSERT_EQ(same.status, 0) << same.err;
+  EXPECT_EQ(json_lines(same.out).at(0)["perplexity"], json["perplexity"]);
+  const Outcome cut = folder.run("perplexity ids --ids --window 7 --model m.gguf --threads 1");
+  ASSERT_EQ(cut.status, 0) << cut.err;
+  EXPECT_EQ(json_lines(cut.out).at(0)["scored"], tokens - (tokens + 6) / 7);
+
+  folder.write("one", "5");
+  expect_refusal(folder.run("perplexity one --ids --model m.gguf"), {"one", "1 tokens"});
+  expect_refusal(folder.run("perplexity t.txt --ids --model m.gguf"), {"t.txt", "no id"});
+  expect_refusal(folder.run("perplexity nowhere --model m.gguf"), {"nowhere"});
+  expect_refusal(folder.run("perplexity t.txt --window 1 --model m.gguf"), {"--window"});
 }
 
 TEST(BenchProgram, AnswersEachMeasurement) {
