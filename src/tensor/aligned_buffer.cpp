@@ -11,6 +11,13 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
+// What to back by large pages: a last one that is less than half full would cost more memory than
+// it saves time. (A model has hundreds of matrices.)
+std::size_t in_huge_pages(std::size_t bytes) {
+  const std::size_t whole = bytes / kHugePage * kHugePage;
+  return bytes - whole >= kHugePage / 2 ? whole + kHugePage : whole;
+}
+
 }  // namespace
 
 Result<AlignedBuffer> AlignedBuffer::allocate(std::size_t bytes) {
@@ -27,7 +34,13 @@ Result<AlignedBuffer> AlignedBuffer::allocate(std::size_t bytes) {
                  std::strerror(e));
   }
   // Advice only: without transparent huge pages this does nothing and everything still works.
-  if (unit == kHugePage) ::madvise(p, buffer.mapped_, MADV_HUGEPAGE);
+  if (unit == kHugePage) {
+    const std::size_t huge = in_huge_pages(bytes);
+    ::madvise(p, huge, MADV_HUGEPAGE);
+    if (huge < buffer.mapped_) {
+      ::madvise(static_cast<std::byte*>(p) + huge, buffer.mapped_ - huge, MADV_NOHUGEPAGE);
+    }
+  }
   buffer.data_ = static_cast<std::byte*>(p);
   buffer.size_ = bytes;
   return buffer;
