@@ -9,12 +9,13 @@ Each run loads the file, decodes for so many users at that context and computes 
 """
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 
-BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "Q8_0": 34 / 32, "Q4_0": 18 / 32, "bf16": 2.0, "int8": 34 / 32,
-         "int4": 18 / 32}
+# A weight as it is held; what is not here is held as bf16.
+BYTES = {"Q8_0": 34 / 32, "Q4_0": 18 / 32, "int8": 34 / 32, "int4": 18 / 32}
 MIB = 1 << 20
 
 
@@ -27,19 +28,21 @@ def sizes(args, path, dtype):
         count = 1
         for n in shape.split(","):
             count *= int(n)
-        weights += count * (BYTES[stored] if dtype == "stored" or "," not in shape else BYTES[dtype])
+        form = dtype if "," in shape and dtype != "stored" else stored
+        weights += count * (BYTES.get(form, 2.0) if "," in shape else 4.0)  # norms are f32
     return weights, int(re.search(r"^KV cache .* x (\d+) bytes", text, re.M).group(1))
 
 
 def run(args, path, dtype):
-    """Peak bytes of a process of its own, and the bench's first line."""
-    code = ("import resource, subprocess, sys; out = subprocess.run(sys.argv[1:], check=True, capture_output=True,"
-            " text=True).stdout; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); print(out)")
+    """Peak bytes of the process, and the bench's first line."""
     command = [args.program, "bench", "--model", path, "--threads", str(args.threads), "--weights-dtype", dtype,
                "--measure", f"decode:{args.users}:{args.context}:2,prefill:{args.context}", "--weights-cache", "off"]
-    lines = subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True,
-                           text=True).stdout.splitlines()
-    return int(lines[0]) * 1024, json.loads(lines[1])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    first = process.stdout.readlines()[:1]
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"peak_memory.py: status {os.waitstatus_to_exitcode(status)} from {' '.join(command)}")
+    return usage.ru_maxrss * 1024, json.loads(first[0])
 
 
 def main():

@@ -294,6 +294,23 @@ TG_AMX void few_inputs(const MatmulArgs& args, std::int64_t panel_begin, std::in
   }
 }
 
+// Where a visit of panels [first, last) is: at the chunk of `panel` that begins with group `group`.
+struct Place {
+  std::int64_t first, last, panel, group;
+};
+
+// The chunk whose turn is next: of the next panel, the next one of the first, or of the panels
+// behind.
+template <typename Expand>
+const std::byte* chunk_behind(const PackedView& w, const Place& at) {
+  const auto chunk = [&](std::int64_t panel, std::int64_t group) {
+    return w.panel_data(panel) + groups_bytes(Expand::kFormat, group);
+  };
+  if (at.panel + 1 < at.last) return chunk(at.panel + 1, at.group);
+  const std::int64_t group = at.group + InputTiles::kChunk;
+  return group < w.groups() ? chunk(at.first, group) : chunk(at.last, 0);
+}
+
 // Blocks [begin, end) of more than 32 inputs; `begin` is even and there are at least two.
 template <typename Expand>
 TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::int64_t end,
@@ -317,14 +334,8 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
       work.first = g == 0;
       for (std::int64_t p = first; p < last; ++p) {
         work.w = args.w.panel_data(p) + groups_bytes(Expand::kFormat, g);
-        // After it comes the next panel, the first one's next chunk, or the next panels.
-        const bool more = g + InputTiles::kChunk < x.groups;
-        const std::byte* next = p + 1 < last ? work.w + args.w.panel_bytes()
-                                : more       ? args.w.panel_data(first) +
-                                             groups_bytes(Expand::kFormat, g + InputTiles::kChunk)
-                                       : args.w.panel_data(last);
+        work.next = chunk_behind<Expand>(args.w, {first, last, p, g});
         for (std::int64_t b = 0; b < blocks; b += 2) {
-          work.next = next + (b / 2 - 1) * work.groups * work.next_lines * 64;
           work.x = x.tile(begin + b, g);
           work.sums = sums + ((p - first) * blocks + b) * 2 * kSums;
           if (b + 1 == blocks) {
@@ -336,6 +347,7 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
             stream_two_blocks<Expand, InputTiles::kChunk>(work);
           } else {
             reuse_two_blocks(work);
+            work.next += work.groups * work.next_lines * 64;
           }
         }
       }

@@ -108,6 +108,12 @@ TEST(PerplexityProgram, ScoresTextAndIds) {
   folder.write("one", "5");
   expect_refusal(folder.run("perplexity one --ids --model m.gguf"), {"one", "1 tokens"});
   expect_refusal(folder.run("perplexity t.txt --ids --model m.gguf"), {"t.txt", "no id"});
+  folder.write("large", "5,99999999");
+  expect_refusal(folder.run("perplexity large --ids --model m.gguf"), {"large", "id 99999999"});
+  folder.write("bytes", "\xff\xfe no text");
+  expect_refusal(folder.run("perplexity bytes --model m.gguf"), {"bytes", "UTF-8"});
+  expect_refusal(folder.run("perplexity ids --ids --window 1000000 --model m.gguf"),
+                 {"--window 1000000", "context"});
   expect_refusal(folder.run("perplexity nowhere --model m.gguf"), {"nowhere"});
   expect_refusal(folder.run("perplexity t.txt --window 1 --model m.gguf"), {"--window"});
 }

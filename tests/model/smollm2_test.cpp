@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "model/score_text.h"
 #include "test_model.h"
 
 namespace tg {
@@ -19,35 +20,16 @@ class SmolLM2 : public testing::Test {
     ASSERT_TRUE(std::filesystem::exists(kPath)) << kPath << " is missing: run `make model`";
   }
 
-  // exp of the mean of -log p over the golden text, each token given all before it.
+  // Over the golden text, each token given all before it.
   static double perplexity(TestModel& model, const nlohmann::json& golden) {
     const std::vector<TokenId> ids = golden["text_ids"];
-    const auto pages = model.pages(static_cast<std::int64_t>(ids.size()));
-    double sum = 0;
-    std::size_t scored = 0;
-    for (std::size_t first = 0; first < ids.size(); first += 512) {
-      const std::size_t count = std::min<std::size_t>(512, ids.size() - first);
-      std::vector<RowAsk> asks;
-      for (std::size_t i = first; i < first + count && i + 1 < ids.size(); ++i) {
-        asks.push_back({.kind = RowAsk::Kind::kScore,
-                        .row = static_cast<std::int64_t>(i - first),
-                        .next = ids[i + 1]});
-      }
-      StepSequence sequence;
-      sequence.tokens = std::span<const TokenId>(ids).subspan(first, count);
-      sequence.first_position = static_cast<std::int64_t>(first);
-      sequence.pages = pages;
-      sequence.asks = asks;
-      const auto result = model.runner().step({{&sequence, 1}});
-      if (!result) {
-        ADD_FAILURE() << result.error().text();
-        return 0;
-      }
-      for (const RowAnswer& answer : result->answers) sum -= answer.token.logprob;
-      scored += result->answers.size();
+    const auto score = score_text(model.runner(), ids, static_cast<std::int64_t>(ids.size()));
+    if (!score) {
+      ADD_FAILURE() << score.error().text();
+      return 0;
     }
-    EXPECT_EQ(scored, golden["perplexity"]["float32"]["tokens_scored"].get<std::size_t>());
-    return std::exp(sum / static_cast<double>(scored));
+    EXPECT_EQ(score->scored, golden["perplexity"]["float32"]["tokens_scored"].get<std::int64_t>());
+    return score->perplexity();
   }
 };
 

@@ -2,6 +2,7 @@
 // Who owns: plain values. Thread: the caller's, with the runner's team.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <span>
 
@@ -14,8 +15,9 @@ struct TextScore {
   std::int64_t scored = 0;     // tokens; the first of each window is given, not scored
   double negative_logs = 0.0;  // sum of -log p, natural
 
-  // exp of the mean of -log p; 1 for no token.
-  double perplexity() const;
+  // Of -log p; 0 for no token.
+  double mean() const { return scored == 0 ? 0.0 : negative_logs / static_cast<double>(scored); }
+  double perplexity() const { return std::exp(mean()); }
 };
 
 // Takes `ids` in windows of `window` tokens (the last may be shorter), each from position 0 in the

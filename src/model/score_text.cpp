@@ -1,7 +1,6 @@
-#include "cli/score_text.h"
+#include "model/score_text.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <vector>
 
@@ -30,10 +29,6 @@ Status score_rows(ModelRunner& runner, std::span<const TokenId> window, std::siz
 }
 
 }  // namespace
-
-double TextScore::perplexity() const {
-  return scored == 0 ? 1.0 : std::exp(negative_logs / static_cast<double>(scored));
-}
 
 Result<TextScore> score_text(ModelRunner& runner, std::span<const TokenId> ids,
                              std::int64_t window) {
