@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "tensor/aligned_buffer.h"
 #include "tensor/dtype.h"
@@ -21,6 +25,33 @@ TEST(AlignedBuffer, IsZeroAndAligned) {
                             [](std::byte b) { return b == std::byte{0}; }));
     std::fill(buffer->data(), buffer->data() + bytes, std::byte{0xff});
   }
+}
+
+// Of this process, in bytes.
+std::int64_t anonymous_memory() {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("RssAnon:")) return std::atoll(line.c_str() + 8) * 1024;
+  }
+  return -1;
+}
+
+// Matrices end anywhere in a large page; what is behind their ends is not to be held.
+TEST(AlignedBuffer, ALastLargePageIsNotHeldForALittle) {
+  constexpr std::size_t kSize = (std::size_t{2} << 20) + (std::size_t{64} << 10);
+  constexpr std::int64_t kCount = 64;
+  const std::int64_t before = anonymous_memory();
+  ASSERT_GT(before, 0);
+  std::vector<AlignedBuffer> buffers;
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    auto buffer = AlignedBuffer::allocate(kSize);
+    ASSERT_TRUE(buffer);
+    std::fill(buffer->data(), buffer->data() + kSize, std::byte{1});
+    buffers.push_back(std::move(*buffer));
+  }
+  const auto held = static_cast<std::int64_t>(kCount * kSize);
+  EXPECT_GE(anonymous_memory() - before, held);
+  EXPECT_LE(anonymous_memory() - before, held * 11 / 10);
 }
 
 TEST(AlignedBuffer, NothingIsAnEmptyBuffer) {
