@@ -13,7 +13,7 @@
 namespace tg {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 // What Llama 3's rule divides the frequency of pair `i` by.
 double llama3_divisor(const ModelConfig& config, const RopeScaling& rule, std::size_t i) {
@@ -56,13 +56,13 @@ std::optional<std::pair<std::int64_t, double>> ffn_rule(const ModelConfig& confi
   return std::nullopt;
 }
 
-Json stop_ids(const ModelConfig& config) {
+OrderedJson stop_ids(const ModelConfig& config) {
   if (config.stop_ids.empty()) return nullptr;
   if (config.stop_ids.size() == 1) return config.stop_ids.front();
   return config.stop_ids;
 }
 
-Json begin_id(const ModelConfig& config) {
+OrderedJson begin_id(const ModelConfig& config) {
   if (!config.bos_id) return nullptr;
   return *config.bos_id;
 }
@@ -87,7 +87,7 @@ std::string rule_text(const RopeScaling& rule) {
 }
 
 // The keys of the rope rule that read_meta_params() would otherwise take other values for.
-void add_rope_keys(const RopeScaling& rule, const RopeScaling& taken, Json& json) {
+void add_rope_keys(const RopeScaling& rule, const RopeScaling& taken, OrderedJson& json) {
   if (rule.kind != RopeScaling::Kind::kLlama3) return;
   if (rule.factor != taken.factor) json["rope_scaling_factor"] = rule.factor;
   if (rule.low_frequency_factor != taken.low_frequency_factor) {
@@ -164,7 +164,7 @@ Result<std::string> meta_params_text(const ModelConfig& config) {
     return error(ErrorCode::kUnsupported, "params.json has no word for rope scaling \"{}\"",
                  rule_text(rule));
   }
-  Json json;
+  OrderedJson json;
   json["dim"] = config.dim;
   json["n_layers"] = config.layers;
   json["n_heads"] = config.heads;
@@ -196,8 +196,8 @@ Result<std::string> meta_params_text(const ModelConfig& config) {
 
 Result<std::string> huggingface_config_text(const ModelConfig& config, DType dtype) {
   TG_ASSIGN(const RopeScaling rule, rope_rule(config));
-  Json json;
-  json["architectures"] = Json::array({"LlamaForCausalLM"});
+  OrderedJson json;
+  json["architectures"] = OrderedJson::array({"LlamaForCausalLM"});
   json["attention_bias"] = false;
   json["attention_dropout"] = 0.0;
   json["bos_token_id"] = begin_id(config);
@@ -218,13 +218,13 @@ Result<std::string> huggingface_config_text(const ModelConfig& config, DType dty
   json["rope_scaling"] = nullptr;
   if (rule.kind == RopeScaling::Kind::kLlama3) {
     json["rope_scaling"] =
-        Json::object({{"factor", rule.factor},
-                      {"high_freq_factor", rule.high_frequency_factor},
-                      {"low_freq_factor", rule.low_frequency_factor},
-                      {"original_max_position_embeddings", rule.original_context},
-                      {"rope_type", "llama3"}});
+        OrderedJson::object({{"factor", rule.factor},
+                             {"high_freq_factor", rule.high_frequency_factor},
+                             {"low_freq_factor", rule.low_frequency_factor},
+                             {"original_max_position_embeddings", rule.original_context},
+                             {"rope_type", "llama3"}});
   } else if (rule.kind == RopeScaling::Kind::kLinear) {
-    json["rope_scaling"] = Json::object({{"factor", rule.factor}, {"rope_type", "linear"}});
+    json["rope_scaling"] = OrderedJson::object({{"factor", rule.factor}, {"rope_type", "linear"}});
   }
   json["rope_theta"] = config.rope_theta;
   json["tie_word_embeddings"] = config.tied_embeddings;
@@ -238,7 +238,7 @@ Result<std::string> huggingface_config_text(const ModelConfig& config, DType dty
 }
 
 std::string generation_config_text(const ModelConfig& config) {
-  Json json;
+  OrderedJson json;
   json["bos_token_id"] = begin_id(config);
   json["eos_token_id"] = stop_ids(config);
   return json.dump(2) + "\n";

@@ -21,7 +21,7 @@ constexpr std::string_view kRopeName = "rope_freqs.weight";
 
 // What one member of the team makes at a time, and how much is written at once.
 constexpr std::int64_t kPieceValues = std::int64_t{1} << 16;
-constexpr std::int64_t kBlockValues = std::int64_t{1} << 21;
+constexpr std::int64_t kWriteValues = std::int64_t{1} << 21;
 
 std::uint64_t aligned(std::uint64_t offset) {
   return (offset + kAlignment - 1) / kAlignment * kAlignment;
@@ -222,7 +222,7 @@ Status write_tensor(const PlannedGgufTensor& tensor, RowMaker& maker, RepackProg
   const std::int64_t rows = tensor.source.rows();
   const std::size_t row_bytes =
       static_cast<std::size_t>(tensor.bytes) / static_cast<std::size_t>(rows);
-  const std::int64_t step = std::max<std::int64_t>(1, kBlockValues / tensor.source.columns());
+  const std::int64_t step = std::max<std::int64_t>(1, kWriteValues / tensor.source.columns());
   std::vector<std::byte> bytes;
   for (std::int64_t row = 0; row < rows; row += step) {
     const std::int64_t count = std::min(step, rows - row);

@@ -13,7 +13,7 @@
 namespace tg {
 namespace {
 
-constexpr std::int64_t kBlockValues = std::int64_t{1} << 18;
+constexpr std::int64_t kCompareValues = std::int64_t{1} << 18;
 
 // The planned files alone, whatever else lies in the directory.
 Result<std::unique_ptr<TensorSource>> open_written(const RepackJob& job) {
@@ -29,7 +29,7 @@ Result<std::unique_ptr<TensorSource>> open_written(const RepackJob& job) {
 Status compare_tensor(const RepackJob& job, const TensorInfo& before, const TensorSource& written,
                       const TensorInfo& after, RepackProgress& progress) {
   const std::int64_t columns = before.columns();
-  const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / columns);
+  const std::int64_t block = std::max<std::int64_t>(1, kCompareValues / columns);
   const bool is_exact = before.dtype == after.dtype;
   std::vector<float> in;
   std::vector<float> out;

@@ -10,7 +10,7 @@
 namespace tg {
 namespace {
 
-constexpr std::int64_t kBlockValues = std::int64_t{1} << 18;
+constexpr std::int64_t kReadValues = std::int64_t{1} << 18;
 
 // The float16 that half_to_float() made this of.
 std::uint16_t half_bits(float x) {
@@ -70,7 +70,7 @@ Status TensorBytes::for_each_block(const PlannedTensor& tensor, const Sink& sink
   const TensorInfo& source = tensor.source;
   const std::int64_t rows = source.rows();
   const std::int64_t columns = source.columns();
-  const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / columns);
+  const std::int64_t block = std::max<std::int64_t>(1, kReadValues / columns);
   for (std::int64_t row = 0; row < rows; row += block) {
     const std::int64_t count = std::min(block, rows - row);
     values_.resize(static_cast<std::size_t>(count * columns));

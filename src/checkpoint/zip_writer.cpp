@@ -7,10 +7,10 @@
 namespace tg {
 namespace {
 
-constexpr std::uint64_t kOverflow16 = 0xffff;
-constexpr std::uint64_t kOverflow32 = 0xffffffff;
+constexpr std::uint64_t kMost16 = 0xffff;
+constexpr std::uint64_t kMost32 = 0xffffffff;
 constexpr std::uint64_t kAlignment = 64;  // torch's
-constexpr std::uint64_t kLocalSize = 30;
+constexpr std::uint64_t kLocalHeaderSize = 30;
 constexpr std::uint64_t kExtraHeader = 4;        // id and length of an extra field
 constexpr std::uint64_t kZip64Extra = 1;         // its id
 constexpr std::uint64_t kPaddingExtra = 0x4246;  // "FB", the id that torch pads with
@@ -23,9 +23,9 @@ void put(std::string& out, std::uint64_t value, int width) {
   for (int i = 0; i < width; ++i) out += static_cast<char>((value >> (8 * i)) & 0xff);
 }
 
-bool is_large(std::uint64_t value) { return value >= kOverflow32; }
+bool is_large(std::uint64_t value) { return value >= kMost32; }
 
-std::uint64_t in_32(std::uint64_t value) { return std::min(value, kOverflow32); }
+std::uint64_t in_32(std::uint64_t value) { return std::min(value, kMost32); }
 
 // Both sizes; a local header has no place for one alone.
 std::uint64_t local_zip64_bytes(const ZipRecord& record) {
@@ -76,14 +76,14 @@ void place_zip_records(std::span<ZipRecord> records) {
   for (ZipRecord& record : records) {
     record.header_offset = at;
     const std::uint64_t least =
-        at + kLocalSize + record.name.size() + local_zip64_bytes(record) + kExtraHeader;
+        at + kLocalHeaderSize + record.name.size() + local_zip64_bytes(record) + kExtraHeader;
     record.data_offset = (least + kAlignment - 1) / kAlignment * kAlignment;
     at = record.data_offset + record.size;
   }
 }
 
 std::string zip_local_header(const ZipRecord& record) {
-  const std::uint64_t before = record.header_offset + kLocalSize + record.name.size();
+  const std::uint64_t before = record.header_offset + kLocalHeaderSize + record.name.size();
   TG_CHECK(record.data_offset >= before + local_zip64_bytes(record) + kExtraHeader);
   const std::uint64_t extra_bytes = record.data_offset - before;
   std::string out;
@@ -110,7 +110,7 @@ std::string zip_directory_bytes(std::span<const ZipRecord> records) {
   for (const ZipRecord& record : records) put_central_header(out, record);
   const std::uint64_t size = out.size();
   const std::uint64_t count = records.size();
-  if (is_large(start) || is_large(size) || count >= kOverflow16) {
+  if (is_large(start) || is_large(size) || count >= kMost16) {
     put(out, 0x06064b50, 4);
     put(out, 44, 8);  // bytes of this record that follow
     put(out, kZip64Version, 2);
@@ -129,8 +129,8 @@ std::string zip_directory_bytes(std::span<const ZipRecord> records) {
   put(out, 0x06054b50, 4);
   put(out, 0, 2);  // disk
   put(out, 0, 2);  // disk of the directory
-  put(out, std::min(count, kOverflow16), 2);
-  put(out, std::min(count, kOverflow16), 2);
+  put(out, std::min(count, kMost16), 2);
+  put(out, std::min(count, kMost16), 2);
   put(out, in_32(size), 4);
   put(out, in_32(start), 4);
   put(out, 0, 2);  // comment

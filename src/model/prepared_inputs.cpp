@@ -9,7 +9,7 @@ namespace {
 constexpr std::int64_t kRoom = 16;
 
 // Work below so many values is done by the caller alone (as in llama_forward.cpp).
-constexpr std::int64_t kSerialValues = 16 * 1024;
+constexpr std::int64_t kAloneValues = 16 * 1024;
 
 std::int64_t share_bytes(InputForm form, std::int64_t tokens, std::int64_t groups) {
   if (form == InputForm::kPlain) return 0;
@@ -22,7 +22,7 @@ std::int64_t share_bytes(InputForm form, std::int64_t tokens, std::int64_t group
 // f(begin, end) for `pieces` pieces of so many values each, on the team if that is worth it.
 template <typename F>
 void for_pieces(const Mesh& mesh, std::int64_t pieces, std::int64_t values, const F& f) {
-  const bool alone = pieces * values <= kSerialValues;
+  const bool alone = pieces * values <= kAloneValues;
   const std::int64_t parts = 4 * static_cast<std::int64_t>(mesh.team().size());
   const std::int64_t grain =
       std::max<std::int64_t>(1, alone ? pieces : (pieces + parts - 1) / parts);

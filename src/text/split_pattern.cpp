@@ -11,6 +11,23 @@
 #include <pcre2.h>
 
 namespace tg {
+
+// Not in the unnamed namespace, as members of named structs are of these types.
+namespace split_pattern {
+
+template <auto kFree>
+struct Freeing {
+  template <typename T>
+  void operator()(T* object) const {
+    kFree(object);
+  }
+};
+using MatchData = std::unique_ptr<pcre2_match_data, Freeing<pcre2_match_data_free>>;
+using MatchContext = std::unique_ptr<pcre2_match_context, Freeing<pcre2_match_context_free>>;
+using Code = std::unique_ptr<pcre2_code, Freeing<pcre2_code_free>>;
+
+}  // namespace split_pattern
+
 namespace {
 
 // Llama 3's pattern takes 3.2 steps a byte on English and on its worst text, a run of spaces.
@@ -24,17 +41,6 @@ constexpr std::size_t kLongestPattern =
 // For the interpreter, which takes over when the compiled code's 32 KiB of stack do not suffice.
 constexpr std::uint32_t kHeapKib = 64 * 1024;
 
-template <auto kFree>
-struct Freeing {
-  template <typename T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using MatchData = std::unique_ptr<pcre2_match_data, Freeing<pcre2_match_data_free>>;
-using MatchContext = std::unique_ptr<pcre2_match_context, Freeing<pcre2_match_context_free>>;
-using Code = std::unique_ptr<pcre2_code, Freeing<pcre2_code_free>>;
-
 PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
 
 std::size_t next_character(std::string_view text, std::size_t at) {
@@ -44,8 +50,8 @@ std::size_t next_character(std::string_view text, std::size_t at) {
 }  // namespace
 
 struct SplitWork::Matching {
-  MatchData data{pcre2_match_data_create(1, nullptr)};
-  MatchContext context{pcre2_match_context_create(nullptr)};
+  split_pattern::MatchData data{pcre2_match_data_create(1, nullptr)};
+  split_pattern::MatchContext context{pcre2_match_context_create(nullptr)};
 
   // PCRE2 calls this before each item of the pattern. A negative result ends the match with it.
   static int count_step(pcre2_callout_block* block, void* object) {
@@ -73,7 +79,7 @@ SplitWork::SplitWork(std::size_t text_bytes)
 SplitWork::~SplitWork() = default;
 
 struct SplitPattern::Compiled {
-  Code code;
+  split_pattern::Code code;
   std::int64_t price;
 };
 
@@ -95,7 +101,8 @@ Result<SplitPattern> SplitPattern::compile(std::string_view regex) {
   if (context != nullptr) pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int code = 0;
   PCRE2_SIZE offset = 0;
-  Code compiled(pcre2_compile(units(regex), regex.size(), kOptions, &code, &offset, context.get()));
+  split_pattern::Code compiled(
+      pcre2_compile(units(regex), regex.size(), kOptions, &code, &offset, context.get()));
   if (compiled == nullptr) {
     std::array<PCRE2_UCHAR, 256> message{};
     pcre2_get_error_message(code, message.data(), message.size());

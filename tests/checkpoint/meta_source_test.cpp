@@ -54,7 +54,7 @@ void expect_small_model(const std::string& path) {
   }
 }
 
-void expect_refused(const std::string& path, std::string_view part) {
+void expect_source_refused(const std::string& path, std::string_view part) {
   const std::string message = test::refusal(path);
   EXPECT_NE(message.find(part), std::string::npos) << message;
   EXPECT_NE(message.find(path), std::string::npos) << message;
@@ -90,14 +90,14 @@ TEST(MetaSource, RefusesMissingShards) {
   const test::TempDirectory directory;
   write_shards(directory, 2);
   std::filesystem::remove(directory.path() + "/consolidated.00.pth");
-  expect_refused(directory.path(), "consolidated.00.pth is missing");
+  expect_source_refused(directory.path(), "consolidated.00.pth is missing");
   directory.write("consolidated.00.pth", test::pth_bytes(shard(0, 2)));
   std::filesystem::remove(directory.path() + "/consolidated.01.pth");
-  expect_refused(directory.path(), "tensor \"tok_embeddings.weight\" has shape [3, 8]");
+  expect_source_refused(directory.path(), "tensor \"tok_embeddings.weight\" has shape [3, 8]");
   directory.write("consolidated.1.pth", test::pth_bytes(shard(1, 2)));
   expect_small_model(directory.path());
   directory.write("consolidated.01.pth", test::pth_bytes(shard(1, 2)));
-  expect_refused(directory.path(), "both shard 1");
+  expect_source_refused(directory.path(), "both shard 1");
 }
 
 TEST(MetaSource, RefusesShardsThatDisagree) {
@@ -106,11 +106,12 @@ TEST(MetaSource, RefusesShardsThatDisagree) {
   std::vector<TestTensor> second = shard(1, 2);
   second[2].shape = {8, 4};
   directory.write("consolidated.01.pth", test::pth_bytes(second));
-  expect_refused(directory.path(), "[4, 8] in one shard and F32 [8, 4] in another");
+  expect_source_refused(directory.path(), "[4, 8] in one shard and F32 [8, 4] in another");
   second = shard(1, 2);
   second.erase(second.begin() + 2);
   directory.write("consolidated.01.pth", test::pth_bytes(second));
-  expect_refused(directory.path(), "\"layers.0.attention.wq.weight\" is in 1 files, not in 2");
+  expect_source_refused(directory.path(),
+                        "\"layers.0.attention.wq.weight\" is in 1 files, not in 2");
 }
 
 TEST(MetaSource, RefusesMissingAndForeignTensors) {
@@ -122,19 +123,19 @@ TEST(MetaSource, RefusesMissingAndForeignTensors) {
   expect_small_model(directory.path());
   model.push_back({"layers.2.attention.wq.weight", {1}, {1}});
   directory.write("consolidated.00.pth", test::pth_bytes(model));
-  expect_refused(directory.path(),
-                 "\"layers.2.attention.wq.weight\" is no part of a Llama model with 2");
+  expect_source_refused(directory.path(),
+                        "\"layers.2.attention.wq.weight\" is no part of a Llama model with 2");
   model.resize(model.size() - 3);
   directory.write("consolidated.00.pth", test::pth_bytes(model));
-  expect_refused(directory.path(), "\"output.weight\" is missing");
+  expect_source_refused(directory.path(), "\"output.weight\" is missing");
 }
 
 TEST(MetaSource, NeedsParams) {
   const test::TempDirectory directory;
   directory.write("consolidated.00.pth", test::pth_bytes(test::small_model()));
-  expect_refused(directory.path(), "/params.json: no such file");
+  expect_source_refused(directory.path(), "/params.json: no such file");
   directory.write("params.json", "[]");
-  expect_refused(directory.path(), "/params.json: not a JSON object");
+  expect_source_refused(directory.path(), "/params.json: not a JSON object");
 }
 
 TEST(MetaSource, RefusesBadPlacesInStorages) {
@@ -151,23 +152,24 @@ TEST(MetaSource, RefusesBadPlacesInStorages) {
                                      {"x/data/0", std::string(bytes, '\0')}}));
   };
   write(good);
-  expect_refused(directory.path(), "\"tok_embeddings.weight\" is missing");
+  expect_source_refused(directory.path(), "\"tok_embeddings.weight\" is missing");
   write(good, 28);
-  expect_refused(directory.path(), "norm.weight: its storage of 32 bytes has a record of 28 bytes");
+  expect_source_refused(directory.path(),
+                        "norm.weight: its storage of 32 bytes has a record of 28 bytes");
   test::PickleTensor t = good;
   t.offset = 1;
   write(t);
-  expect_refused(directory.path(), "norm.weight: shape [8] from element 1 needs 36 bytes");
+  expect_source_refused(directory.path(), "norm.weight: shape [8] from element 1 needs 36 bytes");
   t = good;
   t.key = "../../../etc/passwd";
   write(t);
-  expect_refused(directory.path(), "passwd\", is missing");
+  expect_source_refused(directory.path(), "passwd\", is missing");
   t = good;
   t.shape = {2, 4};
   t.strides = {1, 2};
   write(t);
-  expect_refused(directory.path(),
-                 "norm.weight: shape [2, 4] with strides [1, 2] is not contiguous");
+  expect_source_refused(directory.path(),
+                        "norm.weight: shape [2, 4] with strides [1, 2] is not contiguous");
 }
 
 TEST(RepackedSource, ReadsByNumberAndIgnoresShards) {
@@ -201,22 +203,22 @@ TEST(RepackedSource, OrdersByNumber) {
   directory.write("layers_0-1.pth", test::pth_bytes(layers(0, 1)));
   directory.write("layers_2-9.pth", test::pth_bytes({}));
   directory.write("layers_10-11.pth", test::pth_bytes({}));
-  expect_refused(directory.path(), "\"layers.2.attention_norm.weight\" is missing");
+  expect_source_refused(directory.path(), "\"layers.2.attention_norm.weight\" is missing");
 }
 
 TEST(RepackedSource, RefusesGapsAndOverlaps) {
   const test::TempDirectory directory;
   directory.write("params.json", test::kSmallParams);
   directory.write("layers_1-1.pth", test::pth_bytes(layers(1, 1)));
-  expect_refused(directory.path(), "\"layers_1-1.pth\" should start at layer 0");
+  expect_source_refused(directory.path(), "\"layers_1-1.pth\" should start at layer 0");
   directory.write("layers_0-1.pth", test::pth_bytes(layers(0, 1)));
-  expect_refused(directory.path(), "\"layers_1-1.pth\" should start at layer 2");
+  expect_source_refused(directory.path(), "\"layers_1-1.pth\" should start at layer 2");
   std::filesystem::remove(directory.path() + "/layers_0-1.pth");
   std::filesystem::remove(directory.path() + "/layers_1-1.pth");
   directory.write("layers_0-0.pth", test::pth_bytes(layers(0, 0)));
-  expect_refused(directory.path(), "layers 0 to 0, params.json says 2 layers");
+  expect_source_refused(directory.path(), "layers 0 to 0, params.json says 2 layers");
   directory.write("layers_1-3.pth", test::pth_bytes(layers(1, 1)));
-  expect_refused(directory.path(), "end before layer 2");
+  expect_source_refused(directory.path(), "end before layer 2");
 }
 
 TEST(RepackedSource, RefusesATensorInTwoFiles) {
@@ -224,7 +226,7 @@ TEST(RepackedSource, RefusesATensorInTwoFiles) {
   directory.write("params.json", test::kSmallParams);
   directory.write("layers_0-0.pth", test::pth_bytes(layers(0, 1)));
   directory.write("layers_1-1.pth", test::pth_bytes(layers(1, 1)));
-  expect_refused(directory.path(), "is in 2 files, not in 1");
+  expect_source_refused(directory.path(), "is in 2 files, not in 1");
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 using test::as_bytes;
 using test::safetensors_raw;
 
-void expect_refused(const std::string& file, std::string_view part) {
+void expect_file_refused(const std::string& file, std::string_view part) {
   const auto entries = parse_safetensors(as_bytes(file));
   ASSERT_FALSE(entries) << "it was read; wanted: " << part;
   EXPECT_NE(entries.error().text().find(part), std::string::npos) << entries.error().text();
@@ -46,38 +46,42 @@ TEST(SafetensorsFile, AllowsAFileWithoutTensors) {
 
 TEST(SafetensorsFile, RefusesRepeatedNames) {
   const std::string one = R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
-  expect_refused(safetensors_raw("{" + one + "," + one + "}", "1234"), "\"a\" appears twice");
+  expect_file_refused(safetensors_raw("{" + one + "," + one + "}", "1234"), "\"a\" appears twice");
 }
 
 TEST(SafetensorsFile, RefusesWrongKinds) {
-  expect_refused(safetensors_raw(R"({"a":[1]})", ""), "not a JSON object");
-  expect_refused(safetensors_raw(R"({"__metadata__":3})", ""), "__metadata__");
-  expect_refused(safetensors_raw(R"({"a":{"dtype":3,"shape":[],"data_offsets":[0,4]}})", "1234"),
-                 "no \"dtype\"");
-  expect_refused(safetensors_raw(R"({"a":{"dtype":"F32","shape":4,"data_offsets":[0,4]}})", "1234"),
-                 "no list \"shape\"");
-  expect_refused(
+  expect_file_refused(safetensors_raw(R"({"a":[1]})", ""), "not a JSON object");
+  expect_file_refused(safetensors_raw(R"({"__metadata__":3})", ""), "__metadata__");
+  expect_file_refused(
+      safetensors_raw(R"({"a":{"dtype":3,"shape":[],"data_offsets":[0,4]}})", "1234"),
+      "no \"dtype\"");
+  expect_file_refused(
+      safetensors_raw(R"({"a":{"dtype":"F32","shape":4,"data_offsets":[0,4]}})", "1234"),
+      "no list \"shape\"");
+  expect_file_refused(
       safetensors_raw(R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", "1234"),
       "something else than sizes");
-  expect_refused(
+  expect_file_refused(
       safetensors_raw(
           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551616]}})", "1234"),
       "something else than sizes");
-  expect_refused(safetensors_raw(R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})", "12"),
-                 "needs 2 bytes");
-  expect_refused(safetensors_raw("{}", "x"), "end at byte 10 of a file of 11");
+  expect_file_refused(
+      safetensors_raw(R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})", "12"),
+      "needs 2 bytes");
+  expect_file_refused(safetensors_raw("{}", "x"), "end at byte 10 of a file of 11");
 }
 
 TEST(SafetensorsFile, DeepHeadersAreRefusedWithoutRecursion) {
-  expect_refused(safetensors_raw("{\"a\":" + std::string(1000000, '['), ""), "not a JSON object");
+  expect_file_refused(safetensors_raw("{\"a\":" + std::string(1000000, '['), ""),
+                      "not a JSON object");
   const std::string nested = std::string(1000000, '[') + std::string(1000000, ']');
-  expect_refused(safetensors_raw("{\"a\":" + nested + "}", ""), "not a JSON object");
+  expect_file_refused(safetensors_raw("{\"a\":" + nested + "}", ""), "not a JSON object");
 }
 
 TEST(SafetensorsFile, SaysWhatTheFileLooksLike) {
-  expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git-lfs");
-  expect_refused("<!doctype html><title>x</title>", "web page");
-  expect_refused(test::zip_bytes({}).substr(0, 5), "it starts with");
+  expect_file_refused("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git-lfs");
+  expect_file_refused("<!doctype html><title>x</title>", "web page");
+  expect_file_refused(test::zip_bytes({}).substr(0, 5), "it starts with");
 }
 
 TEST(SafetensorsFile, RefusesEveryCutOffFile) {

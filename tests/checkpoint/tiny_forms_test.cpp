@@ -12,12 +12,12 @@
 namespace tg {
 namespace {
 
-const std::string kTiny = TG_SOURCE_DIR "/tests/golden/tiny/";
+const std::string kTinyForms = TG_SOURCE_DIR "/tests/golden/tiny/";
 
 class TinyForm : public testing::TestWithParam<const char*> {};
 
 TEST_P(TinyForm, ConfigIsTheModels) {
-  const auto source = test::open_or_fail(kTiny + GetParam());
+  const auto source = test::open_or_fail(kTinyForms + GetParam());
   ASSERT_NE(source, nullptr);
   const ModelConfig& config = source->config();
   EXPECT_EQ(config.dim, 256);
@@ -39,8 +39,8 @@ TEST_P(TinyForm, ConfigIsTheModels) {
 }
 
 TEST_P(TinyForm, TensorsAreBitIdenticalToTheSingleFile) {
-  const auto reference = test::open_or_fail(kTiny + "meta");
-  const auto source = test::open_or_fail(kTiny + GetParam());
+  const auto reference = test::open_or_fail(kTinyForms + "meta");
+  const auto source = test::open_or_fail(kTinyForms + GetParam());
   ASSERT_NE(source, nullptr);
   ASSERT_EQ(source->tensors().size(), 39U);
   test::expect_same_tensors(*reference, *source);
@@ -49,7 +49,7 @@ TEST_P(TinyForm, TensorsAreBitIdenticalToTheSingleFile) {
 
 // The golden hidden states start with the embedding rows of the prompt.
 TEST_P(TinyForm, EmbeddingRowsAreTheGoldens) {
-  const auto source = test::open_or_fail(kTiny + GetParam());
+  const auto source = test::open_or_fail(kTinyForms + GetParam());
   ASSERT_NE(source, nullptr);
   const TensorInfo* embedding = source->find("tok_embeddings.weight");
   ASSERT_NE(embedding, nullptr);
@@ -74,7 +74,7 @@ TEST_P(TinyForm, EmbeddingRowsAreTheGoldens) {
 }
 
 TEST_P(TinyForm, ReleasedTensorsReadAgain) {
-  const auto source = test::open_or_fail(kTiny + GetParam());
+  const auto source = test::open_or_fail(kTinyForms + GetParam());
   ASSERT_NE(source, nullptr);
   for (const char* name : {"layers.1.feed_forward.w2.weight", "layers.2.attention.wk.weight"}) {
     const TensorInfo* info = source->find(name);
@@ -86,7 +86,7 @@ TEST_P(TinyForm, ReleasedTensorsReadAgain) {
 }
 
 TEST_P(TinyForm, TwoThreadsReadAtOnce) {
-  const auto source = test::open_or_fail(kTiny + GetParam());
+  const auto source = test::open_or_fail(kTinyForms + GetParam());
   ASSERT_NE(source, nullptr);
   const TensorInfo* info = source->find("layers.0.attention.wo.weight");
   ASSERT_NE(info, nullptr);
@@ -99,7 +99,7 @@ TEST_P(TinyForm, TwoThreadsReadAtOnce) {
 }
 
 TEST_P(TinyForm, WrongReadsAreErrorsWithNumbers) {
-  const auto source = test::open_or_fail(kTiny + GetParam());
+  const auto source = test::open_or_fail(kTinyForms + GetParam());
   ASSERT_NE(source, nullptr);
   const TensorInfo* info = source->find("layers.0.attention.wq.weight");
   ASSERT_NE(info, nullptr);
@@ -122,19 +122,19 @@ INSTANTIATE_TEST_SUITE_P(Forms, TinyForm, testing::Values("meta", "meta_mp8", "r
                          [](const auto& form) { return std::string(form.param); });
 
 TEST(TinyForms, FormatsAndIds) {
-  EXPECT_EQ(test::open_or_fail(kTiny + "meta")->config().format, "meta");
-  EXPECT_EQ(test::open_or_fail(kTiny + "meta_mp8")->config().format, "meta");
-  EXPECT_EQ(test::open_or_fail(kTiny + "repacked")->config().format, "repacked");
-  const auto hf = test::open_or_fail(kTiny + "hf");
+  EXPECT_EQ(test::open_or_fail(kTinyForms + "meta")->config().format, "meta");
+  EXPECT_EQ(test::open_or_fail(kTinyForms + "meta_mp8")->config().format, "meta");
+  EXPECT_EQ(test::open_or_fail(kTinyForms + "repacked")->config().format, "repacked");
+  const auto hf = test::open_or_fail(kTinyForms + "hf");
   EXPECT_EQ(hf->config().format, "huggingface");
   EXPECT_EQ(hf->config().bos_id, 768);
   EXPECT_EQ(hf->config().stop_ids, (std::vector<std::int32_t>{769, 776, 777}));
-  EXPECT_TRUE(test::open_or_fail(kTiny + "meta_mp8")->config().stop_ids.empty());
+  EXPECT_TRUE(test::open_or_fail(kTinyForms + "meta_mp8")->config().stop_ids.empty());
 }
 
 TEST(TinyForms, VerifyPassesOnWholeFiles) {
   for (const char* form : {"meta", "meta_mp8", "repacked", "hf"}) {
-    EXPECT_NE(test::open_or_fail(kTiny + form, {.verify = true}), nullptr);
+    EXPECT_NE(test::open_or_fail(kTinyForms + form, {.verify = true}), nullptr);
   }
 }
 

@@ -22,13 +22,13 @@ using test::prompt_of;
 using test::request_of;
 using test::tokens_of;
 
-constexpr std::size_t kUsers = 12;
+constexpr std::size_t kGuessedUsers = 12;
 
 // Prompts that repeat themselves, and answers that are greedy, sampled with and without top-k (of
 // a vocabulary in shards the latter needs whole rows), penalised, scored, stopped.
-std::vector<Request> mixed_requests() {
+std::vector<Request> guessable_requests() {
   std::vector<Request> requests;
-  for (std::uint64_t u = 0; u < kUsers; ++u) {
+  for (std::uint64_t u = 0; u < kGuessedUsers; ++u) {
     std::vector<TokenId> prompt = prompt_of(5 + static_cast<std::int64_t>(u * 7 % 30), u, 1024);
     prompt.insert(prompt.end(), prompt.begin(), prompt.begin() + 5);
     Request request = request_of(std::move(prompt), 20 + static_cast<std::int64_t>(u * 11 % 41));
@@ -52,7 +52,7 @@ std::vector<Request> mixed_requests() {
   return requests;
 }
 
-struct Case {
+struct SpeculativeCase {
   const char* name;
   MeshShape mesh;
   ComputeDType dtype;
@@ -60,7 +60,7 @@ struct Case {
   bool crowded;            // users must give pages back
 };
 
-class SpeculativeModel : public testing::TestWithParam<Case> {
+class SpeculativeModel : public testing::TestWithParam<SpeculativeCase> {
  protected:
   std::deque<AnswerSink> run(Engine& engine, const std::vector<Request>& requests) {
     std::deque<AnswerSink> sinks(requests.size());
@@ -74,11 +74,11 @@ class SpeculativeModel : public testing::TestWithParam<Case> {
 };
 
 TEST_P(SpeculativeModel, TheAnswerIsThatOfPlainDecoding) {
-  const Case& c = GetParam();
+  const SpeculativeCase& c = GetParam();
   test::ModelSetting setting{.dtype = c.dtype, .block = 16, .positions = c.positions};
   setting.mesh = c.mesh;
   test::TestModel model(test::tiny("meta_mp8"), setting);
-  const std::vector<Request> requests = mixed_requests();
+  const std::vector<Request> requests = guessable_requests();
 
   auto alone = Engine::create(model.runner(), {.max_users = 1});
   ASSERT_TRUE(alone) << alone.error().text();
@@ -86,7 +86,7 @@ TEST_P(SpeculativeModel, TheAnswerIsThatOfPlainDecoding) {
 
   NgramProposer ngram;
   OracleProposer oracle(0.8, 1024);
-  for (std::size_t u = 0; u < kUsers; ++u) {
+  for (std::size_t u = 0; u < kGuessedUsers; ++u) {
     oracle.will_say(u + 1, requests[u].prompt_ids.size(), tokens_of(plain[u]));
   }
   // The same model on one device, greedy and without penalties: right often, not always.
@@ -97,13 +97,14 @@ TEST_P(SpeculativeModel, TheAnswerIsThatOfPlainDecoding) {
       {"ngram", &ngram}, {"oracle", &oracle}, {"draft", &draft}};
   for (const auto& [name, proposer] : proposers) {
     SCOPED_TRACE(name);
-    auto engine = Engine::create(model.runner(), {.max_users = static_cast<std::int64_t>(kUsers),
-                                                  .prefill_chunk = 24,
-                                                  .shuffle_pages = 3,
-                                                  .speculation = {proposer, 8, 64}});
+    auto engine =
+        Engine::create(model.runner(), {.max_users = static_cast<std::int64_t>(kGuessedUsers),
+                                        .prefill_chunk = 24,
+                                        .shuffle_pages = 3,
+                                        .speculation = {proposer, 8, 64}});
     ASSERT_TRUE(engine) << engine.error().text();
     const std::deque<AnswerSink> sinks = run(**engine, requests);
-    for (std::size_t u = 0; u < kUsers; ++u) {
+    for (std::size_t u = 0; u < kGuessedUsers; ++u) {
       SCOPED_TRACE(fmt::format("user {}", u));
       expect_same_answer(sinks[u], plain[u]);
     }
@@ -116,10 +117,11 @@ TEST_P(SpeculativeModel, TheAnswerIsThatOfPlainDecoding) {
 
 INSTANTIATE_TEST_SUITE_P(
     Meshes, SpeculativeModel,
-    testing::Values(Case{"one_device", {1, 1}, ComputeDType::kBf16, 2048, false},
-                    Case{"one_device_f32_crowded", {1, 1}, ComputeDType::kF32, 192, true},
-                    Case{"two_by_two", {2, 2}, ComputeDType::kBf16, 2048, false},
-                    Case{"galaxy_crowded", kGalaxy, ComputeDType::kBf16, 112, true}),
+    testing::Values(SpeculativeCase{"one_device", {1, 1}, ComputeDType::kBf16, 2048, false},
+                    SpeculativeCase{
+                        "one_device_f32_crowded", {1, 1}, ComputeDType::kF32, 192, true},
+                    SpeculativeCase{"two_by_two", {2, 2}, ComputeDType::kBf16, 2048, false},
+                    SpeculativeCase{"galaxy_crowded", kGalaxy, ComputeDType::kBf16, 112, true}),
     [](const auto& of) { return std::string(of.param.name); });
 
 }  // namespace

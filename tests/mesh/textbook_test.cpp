@@ -59,7 +59,7 @@ std::pair<std::int64_t, std::int64_t> lane_of(const Setting& s, std::int64_t gro
 }
 
 // Some number of twelve magnitudes for each device along the axis and place in the whole.
-float value(std::int64_t device, std::int64_t token, std::int64_t feature) {
+float textbook_value(std::int64_t device, std::int64_t token, std::int64_t feature) {
   auto z = static_cast<std::uint64_t>((device * 1000 + token) * 100000 + feature + 1);
   z = (z ^ (z >> 31)) * 0x9e3779b97f4a7c15U;
   z = (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9U;
@@ -69,7 +69,7 @@ float value(std::int64_t device, std::int64_t token, std::int64_t feature) {
 
 Floats summand(const Setting& s, std::int64_t device, std::int64_t token) {
   Floats row;
-  for (std::int64_t f = 0; f < s.width; ++f) row.push_back(value(device, token, f));
+  for (std::int64_t f = 0; f < s.width; ++f) row.push_back(textbook_value(device, token, f));
   return row;
 }
 

@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Meshes, MeshModel,
                            return mesh_name(std::get<0>(name_of.param), std::get<1>(name_of.param));
                          });
 
-std::vector<TokenId> prompt_of(std::uint32_t seed, std::int64_t length) {
+std::vector<TokenId> mesh_prompt(std::uint32_t seed, std::int64_t length) {
   std::mt19937 random(seed);
   std::vector<TokenId> ids;
   for (std::int64_t i = 0; i < length; ++i) ids.push_back(static_cast<TokenId>(random() % 1024));
@@ -154,8 +154,8 @@ TEST_P(MeshInvariance, UsersDoNotShow) {
   setting.kv_format = kv_format;
   TestModel model(test::tiny("meta_mp8"), setting);
   std::vector<std::vector<TokenId>> prompts;
-  for (std::uint32_t u = 0; u < 32; ++u) prompts.push_back(prompt_of(u, 1 + u * 53 % 200));
-  prompts[7] = prompt_of(7, 300);  // long enough to be spread over the columns
+  for (std::uint32_t u = 0; u < 32; ++u) prompts.push_back(mesh_prompt(u, 1 + u * 53 % 200));
+  prompts[7] = mesh_prompt(7, 300);  // long enough to be spread over the columns
   const auto together = batch_logits(model, mesh.cols, prompts, 0);
   ASSERT_EQ(together.size(), 3 * 32U);
   const auto shifted = batch_logits(model, mesh.cols, prompts, 1);
@@ -219,8 +219,8 @@ INSTANTIATE_TEST_SUITE_P(
 // A long prompt on one column and short ones on the others, then two decode steps: the same bits as
 // one process.
 TEST(MeshModelRanks, AreOneProcessBitForBit) {
-  const std::vector<std::vector<TokenId>> prompts = {prompt_of(1, 300), prompt_of(2, 1),
-                                                     prompt_of(3, 40), prompt_of(4, 17)};
+  const std::vector<std::vector<TokenId>> prompts = {mesh_prompt(1, 300), mesh_prompt(2, 1),
+                                                     mesh_prompt(3, 40), mesh_prompt(4, 17)};
   std::vector<PageId> pages = {3, 1, 4, 0, 5};
   const auto logits_of = [&](LlamaRunner& runner) {
     std::vector<std::vector<float>> all;

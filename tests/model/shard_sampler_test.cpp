@@ -117,18 +117,18 @@ struct Case {
   }
 };
 
-bool near(float a, float b) {
+bool near_enough(float a, float b) {
   if (a == b) return true;
   return std::abs(a - b) <= std::max(1e-6F, 1.5e-7F * std::abs(a));  // or one bit
 }
 
 void expect_same(const SampledToken& got, const SampledToken& expected) {
   EXPECT_EQ(got.token, expected.token);
-  EXPECT_TRUE(near(got.logprob, expected.logprob)) << got.logprob << " " << expected.logprob;
+  EXPECT_TRUE(near_enough(got.logprob, expected.logprob)) << got.logprob << " " << expected.logprob;
   ASSERT_EQ(got.top.size(), expected.top.size());
   for (std::size_t i = 0; i < got.top.size(); ++i) {
     EXPECT_EQ(got.top[i].token, expected.top[i].token) << i;
-    EXPECT_TRUE(near(got.top[i].logprob, expected.top[i].logprob)) << i;
+    EXPECT_TRUE(near_enough(got.top[i].logprob, expected.top[i].logprob)) << i;
   }
 }
 

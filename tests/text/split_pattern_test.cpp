@@ -39,7 +39,7 @@ std::vector<std::string> split(std::string_view regex, std::string_view text) {
   return split(patterns, text);
 }
 
-std::string refusal(std::string_view regex) {
+std::string pattern_refusal(std::string_view regex) {
   PreTokenizer patterns;
   const Status added = patterns.add(regex);
   return added ? "accepted" : added.error().text();
@@ -76,13 +76,13 @@ TEST(SplitPattern, ReadsPatternsAsTheirEngineDoes) {
 }
 
 TEST(SplitPattern, RefusesWhatItCannotTake) {
-  EXPECT_THAT(refusal("(a"), AllOf(HasSubstr("\"(a\""), HasSubstr("at offset 2")));
-  EXPECT_THAT(refusal("[a"), HasSubstr("at offset 2"));
-  EXPECT_THAT(refusal("\\p{Nonsense}"), HasSubstr("\\p{Nonsense}"));
-  EXPECT_THAT(refusal("\xFF"), HasSubstr("UTF-8"));
-  EXPECT_THAT(refusal("a\\"), HasSubstr("backslash"));
-  EXPECT_THAT(refusal(std::string(5000, 'a')), HasSubstr("5000 bytes; at most 4096"));
-  EXPECT_THAT(refusal(repeated("(", 300) + repeated(")", 300)), HasSubstr("nested"));
+  EXPECT_THAT(pattern_refusal("(a"), AllOf(HasSubstr("\"(a\""), HasSubstr("at offset 2")));
+  EXPECT_THAT(pattern_refusal("[a"), HasSubstr("at offset 2"));
+  EXPECT_THAT(pattern_refusal("\\p{Nonsense}"), HasSubstr("\\p{Nonsense}"));
+  EXPECT_THAT(pattern_refusal("\xFF"), HasSubstr("UTF-8"));
+  EXPECT_THAT(pattern_refusal("a\\"), HasSubstr("backslash"));
+  EXPECT_THAT(pattern_refusal(std::string(5000, 'a')), HasSubstr("5000 bytes; at most 4096"));
+  EXPECT_THAT(pattern_refusal(repeated("(", 300) + repeated(")", 300)), HasSubstr("nested"));
 }
 
 TEST(SplitPattern, RefusesWhatTwoEnginesReadDifferently) {
@@ -91,11 +91,11 @@ TEST(SplitPattern, RefusesWhatTwoEnginesReadDifferently) {
         "\\Qa\\E",    "\\C",      "[a&&b]",  "[a[bc]]", "[[:alpha:]]", "[]a]",      "[^]a]",
         "(?m:a)",     "(?i)a",    "(?<n>a)", "(?R)",    "(?1)",        "(?#a)",     "(?C1)",
         "(*COMMIT)a", "(*UTF8)a", "a{,3}",   "a{2}+",   "a{300}",      "a{1,70000}"}) {
-    EXPECT_THAT(refusal(regex), AllOf(Not("accepted"), HasSubstr("at offset"))) << regex;
-    EXPECT_THAT(refusal(regex), Not(HasSubstr("\n")));
+    EXPECT_THAT(pattern_refusal(regex), AllOf(Not("accepted"), HasSubstr("at offset"))) << regex;
+    EXPECT_THAT(pattern_refusal(regex), Not(HasSubstr("\n")));
   }
   for (const char* regex : {"a{2,256}", "{", "a{x}", "[{\\]\\[]{2}", "(?:a|(?i:b))(?=c)(?<!d)"}) {
-    EXPECT_EQ(refusal(regex), "accepted") << regex;
+    EXPECT_EQ(pattern_refusal(regex), "accepted") << regex;
   }
 }
 
@@ -104,7 +104,7 @@ TEST(SplitPattern, RefusesCatastrophicPatterns) {
        {"(a+)+b", "(?:a|a)*b", "(?:a*)*b", "(\\p{L}+)+!", "(?:\\s*)+x", "a*a*a*a*a*b",
         "(?:.*.*)*=", "a*ab|a", "(?=.*!)a", "(?:(?:a{1,200}){1,200}){1,200}b"}) {
     const auto start = std::chrono::steady_clock::now();
-    const std::string message = refusal(regex);
+    const std::string message = pattern_refusal(regex);
     EXPECT_LT(seconds_since(start), 5.0) << regex;
     EXPECT_NE(message, "accepted") << regex;
     EXPECT_THAT(message, Not(HasSubstr("\n")));

@@ -44,7 +44,7 @@ std::string rank_file(const std::vector<std::string>& tokens = {}) {
   return file;
 }
 
-std::string refusal(std::string_view bytes) {
+std::string tiktoken_refusal(std::string_view bytes) {
   const auto tokenizer = parse_tiktoken(bytes);
   return tokenizer ? "accepted" : tokenizer.error().text();
 }
@@ -82,30 +82,35 @@ TEST(Tiktoken, KnowsBothNamesOfSpecialTokens) {
 
 TEST(Tiktoken, RefusesBrokenFiles) {
   const std::string good = rank_file({"ab"});
-  EXPECT_EQ(refusal(good), "accepted");
-  EXPECT_THAT(refusal(""), HasSubstr("empty"));
-  EXPECT_THAT(refusal("\n\n"), HasSubstr("empty"));
+  EXPECT_EQ(tiktoken_refusal(good), "accepted");
+  EXPECT_THAT(tiktoken_refusal(""), HasSubstr("empty"));
+  EXPECT_THAT(tiktoken_refusal("\n\n"), HasSubstr("empty"));
   // Cut off in the middle of a line: within the base64, behind it, within the rank.
-  EXPECT_THAT(refusal(good.substr(0, good.size() - 6)), HasSubstr("line 257 is not"));
-  EXPECT_THAT(refusal(good.substr(0, good.size() - 5)), HasSubstr("line 257 is not"));
-  EXPECT_THAT(refusal(good.substr(0, good.size() - 4)), HasSubstr("line 257 is not"));
-  EXPECT_THAT(refusal(good.substr(0, good.size() - 2)), HasSubstr("which an earlier line has"));
+  EXPECT_THAT(tiktoken_refusal(good.substr(0, good.size() - 6)), HasSubstr("line 257 is not"));
+  EXPECT_THAT(tiktoken_refusal(good.substr(0, good.size() - 5)), HasSubstr("line 257 is not"));
+  EXPECT_THAT(tiktoken_refusal(good.substr(0, good.size() - 4)), HasSubstr("line 257 is not"));
+  EXPECT_THAT(tiktoken_refusal(good.substr(0, good.size() - 2)),
+              HasSubstr("which an earlier line has"));
   for (const char* line :
        {"YWI= -1", "YWI= 1x", "YWI= 99999999999999999999", "YWI=256", "YWI 256", "Y=== 256",
         "YWJ= 256", "=WI= 256", " 256", "YW I= 256", "YWI=  256", "\xFF\xFE 256", "YWI= 256 7"}) {
-    EXPECT_THAT(refusal(rank_file() + line + "\n"),
+    EXPECT_THAT(tiktoken_refusal(rank_file() + line + "\n"),
                 AllOf(HasSubstr("line 257 is not \"base64 rank\""), Not(HasSubstr("\n"))))
         << line;
   }
-  EXPECT_THAT(refusal(rank_file() + "YWI= 257\n"), HasSubstr("rank 257, but 257 ranks"));
-  EXPECT_THAT(refusal(rank_file() + "YWI= 4294967296\n"), HasSubstr("rank 4294967296"));
-  EXPECT_THAT(refusal(rank_file() + "YWI= 7\n"), HasSubstr("rank 7, which an earlier line has"));
-  EXPECT_THAT(refusal(rank_file({"ab", "ab"})),
+  EXPECT_THAT(tiktoken_refusal(rank_file() + "YWI= 257\n"), HasSubstr("rank 257, but 257 ranks"));
+  EXPECT_THAT(tiktoken_refusal(rank_file() + "YWI= 4294967296\n"), HasSubstr("rank 4294967296"));
+  EXPECT_THAT(tiktoken_refusal(rank_file() + "YWI= 7\n"),
+              HasSubstr("rank 7, which an earlier line has"));
+  EXPECT_THAT(tiktoken_refusal(rank_file({"ab", "ab"})),
               HasSubstr("ranks 256 and 257 are the same token \"ab\""));
-  EXPECT_THAT(refusal("YWI= 0\n"), HasSubstr("single byte"));
-  EXPECT_THAT(refusal(rank_file({std::string(1025, 'a')})), HasSubstr("1025 bytes; at most 1024"));
-  EXPECT_THAT(refusal(std::string("\n\x0E\n\x05<unk>\x15\0\0", 13)), HasSubstr("SentencePiece"));
-  EXPECT_THAT(refusal("version https://git-lfs.example/spec/v1\n"), HasSubstr("line 1 is not"));
+  EXPECT_THAT(tiktoken_refusal("YWI= 0\n"), HasSubstr("single byte"));
+  EXPECT_THAT(tiktoken_refusal(rank_file({std::string(1025, 'a')})),
+              HasSubstr("1025 bytes; at most 1024"));
+  EXPECT_THAT(tiktoken_refusal(std::string("\n\x0E\n\x05<unk>\x15\0\0", 13)),
+              HasSubstr("SentencePiece"));
+  EXPECT_THAT(tiktoken_refusal("version https://git-lfs.example/spec/v1\n"),
+              HasSubstr("line 1 is not"));
 }
 
 TEST(Tiktoken, NamesTheFile) {
