@@ -16,15 +16,15 @@ namespace tg {
 namespace {
 
 constexpr std::uint32_t kVersion = 3;
-constexpr std::uint64_t kAlignment = 32;  // what a file without general.alignment has
+constexpr std::uint64_t kGgufAlignment = 32;  // what a file without general.alignment has
 constexpr std::string_view kRopeName = "rope_freqs.weight";
 
 // What one member of the team makes at a time, and how much is written at once.
 constexpr std::int64_t kPieceValues = std::int64_t{1} << 16;
 constexpr std::int64_t kWriteValues = std::int64_t{1} << 21;
 
-std::uint64_t aligned(std::uint64_t offset) {
-  return (offset + kAlignment - 1) / kAlignment * kAlignment;
+std::uint64_t gguf_aligned(std::uint64_t offset) {
+  return (offset + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
 }
 
 template <typename T>
@@ -277,7 +277,7 @@ Result<GgufPlan> plan_gguf(const TensorSource& source, DType matrices,
   }
   for (const TensorInfo& info : source.tensors()) {
     TG_ASSIGN(PlannedGgufTensor t, plan_tensor(info, matrices));
-    t.offset = aligned(at);
+    t.offset = gguf_aligned(at);
     at = t.offset + t.bytes;
     put_tensor(directory, gguf_name(info.name), info.shape, t.dtype, t.offset);
     plan.tensors.push_back(std::move(t));
@@ -288,11 +288,11 @@ Result<GgufPlan> plan_gguf(const TensorSource& source, DType matrices,
   put<std::uint64_t>(plan.header, plan.tensors.size() + (divisors.empty() ? 0 : 1));
   put(plan.header, metadata.count());
   plan.header += metadata.bytes() + directory;
-  plan.header.resize(static_cast<std::size_t>(aligned(plan.header.size())), '\0');
+  plan.header.resize(static_cast<std::size_t>(gguf_aligned(plan.header.size())), '\0');
   const std::uint64_t data = plan.header.size();
   for (const float divisor : divisors) put(plan.header, divisor);
   for (PlannedGgufTensor& t : plan.tensors) t.offset += data;
-  plan.bytes = data + aligned(at);
+  plan.bytes = data + gguf_aligned(at);
   return plan;
 }
 

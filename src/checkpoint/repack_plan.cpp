@@ -13,8 +13,8 @@
 namespace tg {
 namespace {
 
-constexpr std::string_view kHead = "output.weight";
-constexpr std::string_view kEmbedding = "tok_embeddings.weight";
+constexpr std::string_view kHeadName = "output.weight";
+constexpr std::string_view kEmbeddingName = "tok_embeddings.weight";
 
 // 0 for a tensor of no layer: those go into the first file.
 std::int64_t layer_of(std::string_view name) {
@@ -170,13 +170,13 @@ Result<RepackPlan> plan_repack(const ModelConfig& config, std::span<const Tensor
   }
   const TensorInfo* embedding = nullptr;
   for (const TensorInfo& t : tensors) {
-    if (t.name == kEmbedding) embedding = &t;
+    if (t.name == kEmbeddingName) embedding = &t;
     PlannedFile& file = plan.files[static_cast<std::size_t>(layer_of(t.name) / chunk)];
     file.tensors.push_back(plan_tensor(t, t.name, form, config));
   }
   TG_CHECK(embedding != nullptr);
   if (config.tied_embeddings && form == RepackForm::kRepacked) {
-    plan.files.front().tensors.push_back(plan_tensor(*embedding, kHead, form, config));
+    plan.files.front().tensors.push_back(plan_tensor(*embedding, kHeadName, form, config));
   }
   for (PlannedFile& file : plan.files) {
     form == RepackForm::kRepacked ? lay_out_pth(file) : lay_out_safetensors(file);

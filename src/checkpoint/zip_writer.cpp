@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t kMost16 = 0xffff;
 constexpr std::uint64_t kMost32 = 0xffffffff;
-constexpr std::uint64_t kAlignment = 64;  // torch's
+constexpr std::uint64_t kZipAlignment = 64;  // torch's
 constexpr std::uint64_t kLocalHeaderSize = 30;
 constexpr std::uint64_t kExtraHeader = 4;        // id and length of an extra field
 constexpr std::uint64_t kZip64Extra = 1;         // its id
@@ -77,7 +77,7 @@ void place_zip_records(std::span<ZipRecord> records) {
     record.header_offset = at;
     const std::uint64_t least =
         at + kLocalHeaderSize + record.name.size() + local_zip64_bytes(record) + kExtraHeader;
-    record.data_offset = (least + kAlignment - 1) / kAlignment * kAlignment;
+    record.data_offset = (least + kZipAlignment - 1) / kZipAlignment * kZipAlignment;
     at = record.data_offset + record.size;
   }
 }

@@ -11,12 +11,12 @@
 namespace tg {
 namespace {
 
-using Json = nlohmann::json;
+using PlainJson = nlohmann::json;
 
 constexpr std::int64_t kMostPages = std::int64_t{1} << 22;
 
-Result<Json> parse_object(const std::string& text, const char* example) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+Result<PlainJson> parse_object(const std::string& text, const char* example) {
+  PlainJson json = PlainJson::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded() || !json.is_object()) {
     return error(ErrorCode::kBadArgument, "'{}' is no JSON object; it looks like {}", text,
                  example);
@@ -24,7 +24,7 @@ Result<Json> parse_object(const std::string& text, const char* example) {
   return json;
 }
 
-Result<std::int64_t> positive(const std::string& key, const Json& value, std::int64_t most) {
+Result<std::int64_t> positive(const std::string& key, const PlainJson& value, std::int64_t most) {
   if (!value.is_number_integer() || value < 1 || value > most) {
     return error(ErrorCode::kBadArgument, "{} {}: need a whole number in 1..{}", key,
                  shown_json(value), most);
@@ -34,7 +34,7 @@ Result<std::int64_t> positive(const std::string& key, const Json& value, std::in
 
 // Reads one value or a list of them; `read` gives one, or an error.
 template <typename T, typename Read>
-Status read_values(const std::string& key, const Json& value, std::vector<T>& out,
+Status read_values(const std::string& key, const PlainJson& value, std::vector<T>& out,
                    const Read& read) {
   if (value.is_array() && value.empty()) {
     return error(ErrorCode::kBadArgument, "{}: an empty list", key);
@@ -49,14 +49,14 @@ Status read_values(const std::string& key, const Json& value, std::vector<T>& ou
   return {};
 }
 
-Result<double> read_number(const Json& value) {
+Result<double> read_number(const PlainJson& value) {
   if (!value.is_number()) {
     return error(ErrorCode::kBadArgument, "{} is no number", shown_json(value));
   }
   return value.get<double>();
 }
 
-Result<std::int64_t> read_integer(const Json& value) {
+Result<std::int64_t> read_integer(const PlainJson& value) {
   constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   if (!value.is_number_integer() ||
       (value.is_number_unsigned() && value.get<std::uint64_t>() > kMost)) {
@@ -65,14 +65,14 @@ Result<std::int64_t> read_integer(const Json& value) {
   return value.get<std::int64_t>();
 }
 
-Result<std::uint64_t> read_seed(const Json& value) {
+Result<std::uint64_t> read_seed(const PlainJson& value) {
   if (!value.is_number_unsigned()) {
     return error(ErrorCode::kBadArgument, "{} is no whole number of 0 or more", shown_json(value));
   }
   return value.get<std::uint64_t>();
 }
 
-Result<std::int64_t> read_log_probs(const Json& value) {
+Result<std::int64_t> read_log_probs(const PlainJson& value) {
   if (value.is_boolean()) return value.get<bool>() ? 0 : -1;
   if (value.is_number_integer() && value >= 0 && value <= 100) return value.get<std::int64_t>();
   return error(ErrorCode::kBadArgument, "{} is neither true, false nor in 0..100",
@@ -80,7 +80,7 @@ Result<std::int64_t> read_log_probs(const Json& value) {
 }
 
 // The original takes a repetition penalty of 0 for "none".
-Result<double> read_repetition(const Json& value) {
+Result<double> read_repetition(const PlainJson& value) {
   Result<double> number = read_number(value);
   if (number && *number == 0.0) return 1.0;
   return number;
@@ -100,7 +100,7 @@ Result<T> of_user(const char* key, const std::vector<T>& values, std::int64_t us
 }  // namespace
 
 Result<PageParams> parse_page_params(const std::string& text, const PageParams& otherwise) {
-  TG_ASSIGN(const Json json,
+  TG_ASSIGN(const PlainJson json,
             parse_object(text, R"({"page_block_size": 64, "page_max_num_blocks": 2048})"));
   PageParams params = otherwise;
   for (const auto& [key, value] : json.items()) {
@@ -121,7 +121,7 @@ Result<PageParams> parse_page_params(const std::string& text, const PageParams& 
 }
 
 Result<SamplingSpec> parse_sampling_params(const std::string& text, SamplingSpec otherwise) {
-  TG_ASSIGN(const Json json,
+  TG_ASSIGN(const PlainJson json,
             parse_object(text, R"({"temperature": 0.7, "top_p": 0.9, "seed": [1, 2]})"));
   SamplingSpec spec = std::move(otherwise);
   for (const auto& [key, value] : json.items()) {

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array<std::int64_t, 4> kReportedTokens = {1, 128, 1024, 4096};
 
-double rate(double seconds) { return seconds > 0.0 ? 1.0 / seconds : 0.0; }
+double tokens_rate(double seconds) { return seconds > 0.0 ? 1.0 / seconds : 0.0; }
 
 const char* ordinal_suffix(std::int64_t n) { return n == 1 ? "st" : "th"; }
 
@@ -72,7 +72,7 @@ Performance measure(std::span<const UserAnswer> users) {
   if (last_token > first_token) {
     p.decode_tokens_per_s = static_cast<double>(intervals.size()) / (last_token - first_token);
   }
-  p.prefill_tokens_per_s = static_cast<double>(p.prompt_tokens) * rate(last_first_token);
+  p.prefill_tokens_per_s = static_cast<double>(p.prompt_tokens) * tokens_rate(last_first_token);
   p.ttft = percentiles(p.ttft_s);
   p.token_interval = percentiles(std::move(intervals));
   return p;
@@ -98,14 +98,14 @@ std::string performance_text(const Performance& p, double load_s) {
        p.output_tokens);
   for (const Performance::AtToken& at : p.at_tokens) {
     line("{}{} token decode time: {:.2f} ms [{:.2f} t/s/u, {:.2f} t/s]", at.token,
-         ordinal_suffix(at.token), 1e3 * at.interval_s, rate(at.interval_s),
-         static_cast<double>(at.users) * rate(at.interval_s));
+         ordinal_suffix(at.token), 1e3 * at.interval_s, tokens_rate(at.interval_s),
+         static_cast<double>(at.users) * tokens_rate(at.interval_s));
   }
   line("Load time: {:.2f} s (no compile time: the kernels are part of the program)", load_s);
   line("Prefill: {:.2f} tok/s", p.prefill_tokens_per_s);
   line("Average Time to First Token (TTFT): {:.2f} ms", 1e3 * p.ttft.mean);
   line("Average speed: {:.2f} ms @ {:.2f} tok/s/user ({:.2f} tok/s throughput)",
-       1e3 * p.token_interval.mean, rate(p.token_interval.mean), p.decode_tokens_per_s);
+       1e3 * p.token_interval.mean, tokens_rate(p.token_interval.mean), p.decode_tokens_per_s);
   if (p.speculation.proposed > 0) line("Speculation: {}", speculation_text(p.speculation));
   line("                    {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}", "min", "mean", "p5",
        "p50", "p95", "p99", "max");

@@ -17,7 +17,7 @@
 namespace tg {
 namespace {
 
-using Json = nlohmann::json;
+using PlainJson = nlohmann::json;
 
 constexpr std::uintmax_t kMostFileBytes = std::uintmax_t{64} << 20;
 // 128K tokens of English have about half a million characters.
@@ -48,7 +48,7 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
-Result<Json> parse_json(std::string_view text) {
+Result<PlainJson> parse_json(std::string_view text) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   const std::size_t valid = valid_utf8_prefix(text);
   if (valid < text.size()) {
@@ -58,24 +58,25 @@ Result<Json> parse_json(std::string_view text) {
         static_cast<unsigned char>(text[valid]));
   }
   try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& e) {
+    return PlainJson::parse(text);
+  } catch (const PlainJson::parse_error& e) {
     // "[json.exception...] parse error at line 3, column 5: what": the part from "line" on.
     const std::string_view what = e.what();
     const std::size_t line = what.find("line ");
     return error(ErrorCode::kBadInput, "not JSON: {}",
                  line == std::string_view::npos ? what : what.substr(line));
-  } catch (const Json::exception& e) {  // a number that no double holds
+  } catch (const PlainJson::exception& e) {  // a number that no double holds
     return error(ErrorCode::kBadInput, "not JSON: {}", e.what());
   }
 }
 
-Result<std::string> text_of(const std::string& key, const Json& value) {
+Result<std::string> text_of(const std::string& key, const PlainJson& value) {
   if (value.is_string()) return value.get<std::string>();
   return error(ErrorCode::kBadInput, "\"{}\" is {}, not a text", key, shown_json(value));
 }
 
-Result<std::int64_t> characters_of(const std::string& key, const Json& value, std::int64_t most) {
+Result<std::int64_t> characters_of(const std::string& key, const PlainJson& value,
+                                   std::int64_t most) {
   // A number above 2^63 is unsigned and so no negative one.
   if (value.is_number_unsigned() && value.get<std::uint64_t>() > 0) {
     const auto number = value.get<std::uint64_t>();
@@ -86,7 +87,7 @@ Result<std::int64_t> characters_of(const std::string& key, const Json& value, st
                key, shown_json(value));
 }
 
-Result<PromptEntry> read_entry(const Json& json, std::vector<std::string>& unknown) {
+Result<PromptEntry> read_entry(const PlainJson& json, std::vector<std::string>& unknown) {
   if (!json.is_object()) {
     return error(ErrorCode::kBadInput, "{} instead of an object like {{\"prompt\": \"...\"}}",
                  shown_json(json));
@@ -120,7 +121,7 @@ Result<PromptEntry> read_entry(const Json& json, std::vector<std::string>& unkno
 
 Result<std::vector<PromptEntry>> read_entries(const std::string& path) {
   TG_ASSIGN(const std::string text, read_file(path));
-  TG_ASSIGN(const Json json, parse_json(text));
+  TG_ASSIGN(const PlainJson json, parse_json(text));
   if (!json.is_array()) {
     return error(ErrorCode::kBadInput, "holds {} instead of a list of {{\"prompt\": ...}}",
                  shown_json(json));
@@ -128,7 +129,7 @@ Result<std::vector<PromptEntry>> read_entries(const std::string& path) {
   if (json.empty()) return error(ErrorCode::kBadInput, "the list of prompts is empty");
   std::vector<PromptEntry> entries;
   std::vector<std::string> unknown;
-  for (const Json& item : json) {
+  for (const PlainJson& item : json) {
     Result<PromptEntry> entry = read_entry(item, unknown);
     if (!entry) {
       return at_place(std::move(entry).error(), fmt::format("entry {}", entries.size() + 1));

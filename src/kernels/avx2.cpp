@@ -1,9 +1,9 @@
-// The table of CPUs with AVX2 and FMA: bf16 is widened by shifts and multiplied in f32.
+// The table of CPUs with AVX2 and FMA, and its attention: bf16 is widened by shifts and multiplied
+// in f32.
 #include "kernels/avx2.h"
 
 #include "kernels/attention_walk.h"
 #include "kernels/avx2_kv_codes.h"
-#include "kernels/matmul_walk.h"
 
 namespace tg {
 namespace {
@@ -13,91 +13,6 @@ using avx2::load_first;
 using avx2::store_first;
 using avx2::widen_even;
 using avx2::widen_odd;
-
-// ---------------------------------------------------------------- matmul
-
-constexpr std::int64_t kHalf = 16;  // outputs of half a panel
-
-// R rows x V vectors of 8 outputs, from output `column` of the panel on.
-template <int R, int V>
-TG_AVX2 void tile_columns(const MatmulTile<float>& t, std::int64_t column) {
-  __m256 sums[R][V];
-  TG_UNROLL
-  for (int r = 0; r < R; ++r) {
-    TG_UNROLL
-    for (int v = 0; v < V; ++v) {
-      sums[r][v] =
-          t.first ? _mm256_setzero_ps() : _mm256_load_ps(t.sums + r * kSumsStride + column + 8 * v);
-    }
-  }
-  const float* x = t.x;
-  const Bf16* w = t.w + 2 * column;
-  for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, w += 2 * kPanelWidth) {
-    __m256 operands[V];
-    TG_UNROLL
-    for (int v = 0; v < V; ++v) {
-      operands[v] = widen_even(_mm256_load_si256(reinterpret_cast<const __m256i*>(w + 16 * v)));
-    }
-    TG_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m256 input = _mm256_broadcast_ss(x + r * kTileStride);
-      TG_UNROLL
-      for (int v = 0; v < V; ++v) sums[r][v] = _mm256_fmadd_ps(input, operands[v], sums[r][v]);
-    }
-    TG_UNROLL
-    for (int v = 0; v < V; ++v) {
-      operands[v] = widen_odd(_mm256_load_si256(reinterpret_cast<const __m256i*>(w + 16 * v)));
-    }
-    TG_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m256 input = _mm256_broadcast_ss(x + r * kTileStride + 1);
-      TG_UNROLL
-      for (int v = 0; v < V; ++v) sums[r][v] = _mm256_fmadd_ps(input, operands[v], sums[r][v]);
-    }
-  }
-  TG_UNROLL
-  for (int r = 0; r < R; ++r) {
-    TG_UNROLL
-    for (int v = 0; v < V; ++v) {
-      _mm256_store_ps(t.sums + r * kSumsStride + column + 8 * v, sums[r][v]);
-    }
-  }
-}
-
-// Few rows take the whole width at once, so that each line of the panel is read once.
-template <int R>
-void tile_rows(const MatmulTile<float>& t) {
-  if constexpr (R <= 2) {
-    tile_columns<R, 4>(t, 0);
-  } else {
-    tile_columns<R, 2>(t, 0);
-    tile_columns<R, 2>(t, kHalf);
-  }
-}
-
-// Both products multiply in f32: rows of bf16 are widened once per tile.
-struct Matmul {
-  using Input = float;
-  // 6 rows x 2 vectors = 12 sums + 2 widened weights + 1 broadcast = 15 of 16 registers.
-  static constexpr std::int64_t kRows = 6;
-  static constexpr std::int64_t kRowGroup = kVectorRowGroup;
-
-  static std::int64_t panels_for(std::int64_t) { return 1; }
-
-  template <typename X>
-  TG_AVX2 static void copy_row(const X* x, std::int64_t count, float* out) {
-    for (std::int64_t i = 0; i < count; i += 8) {
-      _mm256_store_ps(out + i, load_first(x + i, count - i));
-    }
-  }
-
-  static void tile(std::int64_t rows, std::int64_t, const MatmulTile<float>& t) {
-    using Function = void (*)(const MatmulTile<float>&);
-    static constexpr Function kTiles[] = {tile_rows<1>, tile_rows<2>, tile_rows<3>,
-                                          tile_rows<4>, tile_rows<5>, tile_rows<6>};
-    kTiles[rows - 1](t);
-  }
-};
 
 // ---------------------------------------------------------------- attention
 
@@ -350,21 +265,10 @@ void merge_attention(const AttentionArgs& args) {
 }  // namespace
 
 constinit const KernelTable kAvx2Kernels = {
-    "avx2",
-    walk_matmul<Matmul, Bf16>,
-    walk_matmul<Matmul, float>,
-    matmul_quantized_avx2,
-    quantize_avx2,
-    rms_norm_avx2,
-    sum_of_squares_avx2,
-    scale_avx2,
-    rope_avx2,
-    swiglu_avx2,
-    store_kv_portable,
-    attention,
-    merge_attention,
-    embedding_portable,
-    softmax_numerators_avx2,
+    "avx2",          matmul_bf16_avx2,   matmul_f32_avx2,         matmul_quantized_avx2,
+    quantize_avx2,   rms_norm_avx2,      sum_of_squares_avx2,     scale_avx2,
+    rope_avx2,       swiglu_avx2,        store_kv_portable,       attention,
+    merge_attention, embedding_portable, softmax_numerators_avx2,
 };
 
 }  // namespace tg

@@ -19,6 +19,8 @@
 
 namespace tg {
 
+void matmul_bf16_avx2(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
+void matmul_f32_avx2(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 void matmul_quantized_avx2(const MatmulArgs& args, std::int64_t panel_begin,
                            std::int64_t panel_end);
 void quantize_avx2(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,

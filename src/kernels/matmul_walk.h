@@ -42,18 +42,24 @@ inline constexpr std::int64_t kTileStride = 2 * kTilePairs + 32;
 // % slower), and 240 rows of kTilePairs pairs (240 KiB of bf16) still stay in a level-2 cache.
 inline constexpr std::int64_t kVectorRowGroup = 240;
 
-// Adds finished sums to y, or puts them there; columns past the last output are dropped.
-inline void deliver_sums(const MatmulArgs& args, const float* sums, std::int64_t row,
-                         std::int64_t rows, std::int64_t panel, std::int64_t panels) {
+// Adds the finished sums of a row and a panel, or of several panels from that on, to y, or puts
+// them there; columns past the last output are dropped.
+inline void deliver_row(const MatmulArgs& args, const float* sums, std::int64_t row,
+                        std::int64_t panel, std::int64_t panels = 1) {
   const std::int64_t column = panel * kPanelWidth;
   const std::int64_t width = std::min(panels * kPanelWidth, args.w.n - column);
+  float* y = args.y + row * args.ldy + column;
+  if (args.add) {
+    for (std::int64_t j = 0; j < width; ++j) y[j] += sums[j];
+  } else {
+    std::copy(sums, sums + width, y);
+  }
+}
+
+inline void deliver_sums(const MatmulArgs& args, const float* sums, std::int64_t row,
+                         std::int64_t rows, std::int64_t panel, std::int64_t panels) {
   for (std::int64_t r = 0; r < rows; ++r, sums += kSumsStride) {
-    float* y = args.y + (row + r) * args.ldy + column;
-    if (args.add) {
-      for (std::int64_t j = 0; j < width; ++j) y[j] += sums[j];
-    } else {
-      std::copy(sums, sums + width, y);
-    }
+    deliver_row(args, sums, row + r, panel, panels);
   }
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kLargestFile = std::size_t{128} << 20;  // Llama 3's has 9 to 17 MiB
+constexpr std::size_t kLargestTokenizer = std::size_t{128} << 20;  // Llama 3's has 9 to 17 MiB
 constexpr int kDeepestSequence = 4;
 
 // The value of a key; null when the key is absent or `object` is not an object.
@@ -26,7 +26,7 @@ const json& at(const json& object, const char* key) {
 }
 
 // A string's text; "" for anything else.
-std::string_view text_at(const json& object, const char* key) {
+std::string_view member_text(const json& object, const char* key) {
   const json& value = at(object, key);
   return value.is_string() ? std::string_view(value.get_ref<const std::string&>())
                            : std::string_view();
@@ -79,17 +79,17 @@ bool make_room(TokenizerParts& parts, TokenId id) {
 
 // Options of model.type BPE that change the result and that byte-level models do not use.
 Status check_model(const json& model) {
-  if (text_at(model, "type") != "BPE") {
+  if (member_text(model, "type") != "BPE") {
     return unsupported("model.type is {}; only \"BPE\" is supported",
-                       shown_text(text_at(model, "type")));
+                       shown_text(member_text(model, "type")));
   }
   const json& dropout = at(model, "dropout");
   if (!dropout.is_null() && !(dropout.is_number() && dropout.get<double>() == 0)) {
     return unsupported("model.dropout is set; merging would be random");
   }
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!text_at(model, affix).empty()) {
-      return unsupported("model.{} is {}", affix, shown_text(text_at(model, affix)));
+    if (!member_text(model, affix).empty()) {
+      return unsupported("model.{} is {}", affix, shown_text(member_text(model, affix)));
     }
   }
   if (is_true(model, "fuse_unk")) return unsupported("model.fuse_unk is not supported");
@@ -136,7 +136,7 @@ Status read_merges(const json& model, const SpellingIds& ids, TokenizerParts& pa
 }
 
 Status read_added_token(const json& added, const SpellingIds& ids, TokenizerParts& parts) {
-  const std::string_view content = text_at(added, "content");
+  const std::string_view content = member_text(added, "content");
   if (content.empty()) return bad("an added token has no \"content\"");
   TG_ASSIGN(const TokenId id, token_id(at(added, "id"), content));
   for (const char* option : {"single_word", "lstrip", "rstrip"}) {
@@ -174,20 +174,21 @@ Status read_added_tokens(const json& file, const SpellingIds& ids, TokenizerPart
 Status check_normalizer(const json& normalizer) {
   if (normalizer.is_null()) return {};
   const json& parts = at(normalizer, "normalizers");
-  if (text_at(normalizer, "type") == "Sequence" && parts.is_array() && parts.empty()) return {};
-  return unsupported("the normalizer {} is not supported", shown_text(text_at(normalizer, "type")));
+  if (member_text(normalizer, "type") == "Sequence" && parts.is_array() && parts.empty()) return {};
+  return unsupported("the normalizer {} is not supported",
+                     shown_text(member_text(normalizer, "type")));
 }
 
 Status check_decoder(const json& decoder) {
-  if (decoder.is_null() || text_at(decoder, "type") == "ByteLevel") return {};
+  if (decoder.is_null() || member_text(decoder, "type") == "ByteLevel") return {};
   return unsupported("the decoder {} is not supported; byte-level BPE has \"ByteLevel\"",
-                     shown_text(text_at(decoder, "type")));
+                     shown_text(member_text(decoder, "type")));
 }
 
 // Adds the patterns of one pre-tokenizer, and sets `bytes` when it was the last: the step that
 // turns pieces into bytes, behind which nothing can be split any more.
 Status read_pre_tokenizer(const json& step, int depth, PreTokenizer& patterns, bool& bytes) {
-  const std::string_view type = text_at(step, "type");
+  const std::string_view type = member_text(step, "type");
   if (bytes) return unsupported("the pre-tokenizer {} behind ByteLevel", shown_text(type));
   if (type == "Sequence" && depth < kDeepestSequence) {
     const json& steps = at(step, "pretokenizers");
@@ -200,9 +201,9 @@ Status read_pre_tokenizer(const json& step, int depth, PreTokenizer& patterns, b
   if (type == "Split") {
     const json& regex = at(at(step, "pattern"), "Regex");
     if (!regex.is_string()) return unsupported("a Split without a pattern of kind \"Regex\"");
-    if (text_at(step, "behavior") != "Isolated" || is_true(step, "invert")) {
+    if (member_text(step, "behavior") != "Isolated" || is_true(step, "invert")) {
       return unsupported("a Split with the behavior {}{}; only \"Isolated\" is supported",
-                         shown_text(text_at(step, "behavior")),
+                         shown_text(member_text(step, "behavior")),
                          is_true(step, "invert") ? ", inverted" : "");
     }
     return patterns.add(regex.get_ref<const std::string&>());
@@ -235,14 +236,14 @@ Result<std::string> bos_of_template(const json& single) {
       if (text_seen || !bos.empty()) {
         return unsupported("a TemplateProcessing that adds more than one token in front");
       }
-      bos = text_at(at(piece, "SpecialToken"), "id");
+      bos = member_text(at(piece, "SpecialToken"), "id");
     }
   }
   return bos;
 }
 
 Result<std::string> bos_of_post_processor(const json& processor, int depth) {
-  const std::string_view type = text_at(processor, "type");
+  const std::string_view type = member_text(processor, "type");
   if (processor.is_null() || type == "ByteLevel") return std::string();
   if (type == "TemplateProcessing") return bos_of_template(at(processor, "single"));
   const json& steps = at(processor, "processors");
@@ -266,7 +267,7 @@ Status read_bos(const json& file, std::string_view config_text, TokenizerParts& 
     if (!config) return at_place(std::move(config).error(), "tokenizer_config.json");
     const json& named = at(*config, "bos_token");  // a string, or an object with its options
     const std::string_view text =
-        named.is_object() ? text_at(named, "content") : text_at(*config, "bos_token");
+        named.is_object() ? member_text(named, "content") : member_text(*config, "bos_token");
     if (bos.empty()) bos = text;
     const json& add = at(*config, "add_bos_token");
     if (add.is_boolean()) parts.adds_bos = add.get<bool>();
@@ -306,7 +307,7 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer_json(std::string_view t
   TG_RETURN_IF_ERROR(read_merges(model, ids, parts));
   TG_RETURN_IF_ERROR(read_added_tokens(file, ids, parts));
   parts.whole_pieces_first = is_true(model, "ignore_merges");
-  if (const auto unknown = ids.find(text_at(model, "unk_token")); unknown != ids.end()) {
+  if (const auto unknown = ids.find(member_text(model, "unk_token")); unknown != ids.end()) {
     parts.unknown = unknown->second;
   }
   TG_RETURN_IF_ERROR(read_bos(file, config, parts));
@@ -314,10 +315,10 @@ Result<std::shared_ptr<const Tokenizer>> parse_tokenizer_json(std::string_view t
 }
 
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(const std::string& path) {
-  TG_ASSIGN(const MappedFile file, open_text_file(path, kLargestFile));
+  TG_ASSIGN(const MappedFile file, open_text_file(path, kLargestTokenizer));
   const std::size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
-  auto config = open_text_file(folder + "tokenizer_config.json", kLargestFile);
+  auto config = open_text_file(folder + "tokenizer_config.json", kLargestTokenizer);
   if (!config && config.error().code != ErrorCode::kNotFound) {
     return tl::unexpected<Error>(std::move(config).error());
   }

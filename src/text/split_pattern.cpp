@@ -96,8 +96,8 @@ Result<SplitPattern> SplitPattern::compile(std::string_view regex) {
   // Without start optimisations: they scan ahead where no callout counts.
   constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_AUTO_CALLOUT | PCRE2_MULTILINE |
                                      PCRE2_NO_START_OPTIMIZE | PCRE2_NEVER_BACKSLASH_C;
-  const std::unique_ptr<pcre2_compile_context, Freeing<pcre2_compile_context_free>> context(
-      pcre2_compile_context_create(nullptr));
+  const std::unique_ptr<pcre2_compile_context, split_pattern::Freeing<pcre2_compile_context_free>>
+      context(pcre2_compile_context_create(nullptr));
   if (context != nullptr) pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int code = 0;
   PCRE2_SIZE offset = 0;

@@ -35,7 +35,8 @@ std::string lines(const std::array<HopAlgorithm, kUses>& table) {
 }
 constexpr const char* kAll = "QKV WO FF1 FF3 FF2 LAYERNORM SDPA SAMPLING";
 
-void expect_refusal(const Result<MeshSettings>& result, const std::vector<std::string>& parts) {
+void expect_plain_refusal(const Result<MeshSettings>& result,
+                          const std::vector<std::string>& parts) {
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kBadArgument);
   for (const std::string& part : parts) {
@@ -54,7 +55,8 @@ TEST(MeshOption, Shapes) {
        {"8", "x", "8x", "x4", "0x4", "8x0", "-8x4", "+8x4", "8X4", "8x4x1", " 8x4", "8x4 ", "8*4",
         "tg", "65x64", "4097x1", "99999999999999999999x1", "0x10"}) {
     SCOPED_TRACE(bad);
-    expect_refusal(settings({.mesh = bad}), {"--mesh", std::string("'") + bad + "'", "ROWSxCOLS"});
+    expect_plain_refusal(settings({.mesh = bad}),
+                         {"--mesh", std::string("'") + bad + "'", "ROWSxCOLS"});
   }
 }
 
@@ -67,7 +69,7 @@ TEST(MeshOption, TheEnvironmentNamesBoards) {
     for (const char* board : {"N150", "N300", "T3K", "P150", "P300", "CPU"}) {
       EXPECT_EQ(settings({}, {{variable, board}})->shape, MeshShape{});
     }
-    expect_refusal(settings({}, {{variable, "T4K"}}), {variable, "'T4K'", "ROWSxCOLS"});
+    expect_plain_refusal(settings({}, {{variable, "T4K"}}), {variable, "'T4K'", "ROWSxCOLS"});
   }
 }
 
@@ -107,18 +109,18 @@ TEST(TopologyOption, ListsChangeOneAfterTheOther) {
 }
 
 TEST(TopologyOption, Mistakes) {
-  expect_refusal(settings({.topology = "star"}), {"--topology", "'star'", "ring nor line"});
-  expect_refusal(settings({.topology = "QKV=star"}), {"--topology", "'star'"});
-  expect_refusal(settings({.topology = "qkv=line"}),
-                 {"--topology", "'qkv'", "QKV, WO", "SAMPLING"});
-  expect_refusal(settings({.topology = "QKV.xx=line"}), {"--topology", "'QKV.xx'"});
-  expect_refusal(settings({.topology = "QKV.rs"}), {"--topology", "'QKV.rs'"});
-  expect_refusal(settings({.topology = ".rs=line"}), {"--topology", "''"});
-  expect_refusal(settings({.topology = "=line"}), {"--topology", "''"});
-  expect_refusal(settings({.topology = "QKV="}), {"--topology", "''"});
-  expect_refusal(settings({.topology = "line,"}), {"--topology", "''"});
-  expect_refusal(settings({.topology = "line,,ring"}), {"--topology", "''"});
-  expect_refusal(settings({.topology = "line QKV=ring"}), {"--topology", "'line QKV'"});
+  expect_plain_refusal(settings({.topology = "star"}), {"--topology", "'star'", "ring nor line"});
+  expect_plain_refusal(settings({.topology = "QKV=star"}), {"--topology", "'star'"});
+  expect_plain_refusal(settings({.topology = "qkv=line"}),
+                       {"--topology", "'qkv'", "QKV, WO", "SAMPLING"});
+  expect_plain_refusal(settings({.topology = "QKV.xx=line"}), {"--topology", "'QKV.xx'"});
+  expect_plain_refusal(settings({.topology = "QKV.rs"}), {"--topology", "'QKV.rs'"});
+  expect_plain_refusal(settings({.topology = ".rs=line"}), {"--topology", "''"});
+  expect_plain_refusal(settings({.topology = "=line"}), {"--topology", "''"});
+  expect_plain_refusal(settings({.topology = "QKV="}), {"--topology", "''"});
+  expect_plain_refusal(settings({.topology = "line,"}), {"--topology", "''"});
+  expect_plain_refusal(settings({.topology = "line,,ring"}), {"--topology", "''"});
+  expect_plain_refusal(settings({.topology = "line QKV=ring"}), {"--topology", "'line QKV'"});
 }
 
 // As the original's "Debugging" says: line for all reduce-scatters and the all-gather of QKV, ring
@@ -170,10 +172,10 @@ TEST(TopologyVariables, TheOptionComesFirst) {
 }
 
 TEST(TopologyVariables, Mistakes) {
-  expect_refusal(settings({}, {{"LINE_RS", "yes"}}), {"LINE_RS='yes'", "0 or 1"});
-  expect_refusal(settings({}, {{"LINE_AG", "2"}}), {"LINE_AG='2'", "0 or 1"});
-  expect_refusal(settings({}, {{"USE_LINE_AG", R"({"QKV", "QVK"})"}}),
-                 {"USE_LINE_AG", "'QVK'", "QKV, WO"});
+  expect_plain_refusal(settings({}, {{"LINE_RS", "yes"}}), {"LINE_RS='yes'", "0 or 1"});
+  expect_plain_refusal(settings({}, {{"LINE_AG", "2"}}), {"LINE_AG='2'", "0 or 1"});
+  expect_plain_refusal(settings({}, {{"USE_LINE_AG", R"({"QKV", "QVK"})"}}),
+                       {"USE_LINE_AG", "'QVK'", "QKV, WO"});
 }
 
 TEST(CclDtypeOption, Names) {
@@ -182,7 +184,8 @@ TEST(CclDtypeOption, Names) {
   EXPECT_EQ(settings({.ccl_dtype = "bf16"})->collectives.payload, PayloadDType::kBf16);
   EXPECT_EQ(settings({.ccl_dtype = "bfp8"})->collectives.payload, PayloadDType::kBfp8);
   for (const char* bad : {"", "f16", "BF16", "bfp4"}) {
-    expect_refusal(settings({.ccl_dtype = bad}), {"--ccl-dtype", std::string("'") + bad + "'"});
+    expect_plain_refusal(settings({.ccl_dtype = bad}),
+                         {"--ccl-dtype", std::string("'") + bad + "'"});
   }
 }
 
@@ -193,8 +196,8 @@ TEST(LinksOption, TheOptionThenTheVariableThenFour) {
   EXPECT_EQ(settings({}, {{"GALAXY_NUM_LINKS", "64"}})->collectives.links, 64);
   EXPECT_EQ(settings({.links = 3}, {{"GALAXY_NUM_LINKS", "2"}})->collectives.links, 3);
   for (const char* bad : {"0", "00", "65", "99", "100", "-1", "+2", "2.0", "two", " 2"}) {
-    expect_refusal(settings({}, {{"GALAXY_NUM_LINKS", bad}}),
-                   {std::string("GALAXY_NUM_LINKS='") + bad + "'", "1..64"});
+    expect_plain_refusal(settings({}, {{"GALAXY_NUM_LINKS", bad}}),
+                         {std::string("GALAXY_NUM_LINKS='") + bad + "'", "1..64"});
   }
 }
 

@@ -32,7 +32,7 @@ void expect_success(const Outcome& outcome, const std::string& part) {
   EXPECT_THAT(outcome.out, HasSubstr(part));
 }
 
-void expect_refusal(const Outcome& outcome, const std::string& part) {
+void expect_plain_refusal(const Outcome& outcome, const std::string& part) {
   EXPECT_EQ(outcome.status, 2) << outcome.out;
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
@@ -88,32 +88,33 @@ TEST(RepackProgram, TheSourcesOwnDirectoryHalfFinishedTwice) {
   expect_success(folder.run("repack model ./model/../model 3"), "1 written, 1 were there");
   EXPECT_EQ(state_of(folder.file("model"))["layers_0-2.pth"].bytes, after["layers_0-2.pth"].bytes);
   EXPECT_EQ(state_of(folder.file("model"))["layers_3-3.pth"], after["layers_3-3.pth"]);
-  expect_refusal(folder.run("repack model model --to safetensors"), "another directory");
+  expect_plain_refusal(folder.run("repack model model --to safetensors"), "another directory");
   // Without the shards there is nothing to read but the own output.
   for (int i = 0; i < 8; ++i) {
     fs::remove(folder.file("model/consolidated.0" + std::to_string(i) + ".pth"));
   }
-  expect_refusal(folder.run("repack model model 3"), "is in the repacked form already");
+  expect_plain_refusal(folder.run("repack model model 3"), "is in the repacked form already");
 }
 
 TEST(RepackProgram, WrongAsksAreRefusedBeforeAnythingIsMade) {
   const ProgramFolder folder("repack_refusals");
   const std::string ask = "repack " + kShards + " out ";
-  expect_refusal(folder.run(ask + "0"), "'0': need a whole number in 1..");
-  expect_refusal(folder.run(ask + "--chunk-size 0"), "--chunk-size");
-  expect_refusal(folder.run(ask + "-1"), "-1");
-  expect_refusal(folder.run(ask + "2 --chunk-size 3"), "as 2 and as 3");
-  expect_refusal(folder.run(ask + "-n 80"), "80 is given, the checkpoint's number of layers is 4");
-  expect_refusal(folder.run(ask + "--hidden-size 8192"),
-                 "8192 is given, the checkpoint's hidden size is 256");
-  expect_refusal(folder.run(ask + "--to gguf"), "gguf");
-  expect_refusal(folder.run("repack nowhere out"), "nowhere: no such file");
-  expect_refusal(folder.run("repack " + kShards), "out");
+  expect_plain_refusal(folder.run(ask + "0"), "'0': need a whole number in 1..");
+  expect_plain_refusal(folder.run(ask + "--chunk-size 0"), "--chunk-size");
+  expect_plain_refusal(folder.run(ask + "-1"), "-1");
+  expect_plain_refusal(folder.run(ask + "2 --chunk-size 3"), "as 2 and as 3");
+  expect_plain_refusal(folder.run(ask + "-n 80"),
+                       "80 is given, the checkpoint's number of layers is 4");
+  expect_plain_refusal(folder.run(ask + "--hidden-size 8192"),
+                       "8192 is given, the checkpoint's hidden size is 256");
+  expect_plain_refusal(folder.run(ask + "--to gguf"), "gguf");
+  expect_plain_refusal(folder.run("repack nowhere out"), "nowhere: no such file");
+  expect_plain_refusal(folder.run("repack " + kShards), "out");
   EXPECT_FALSE(fs::exists(folder.file("out")));
   folder.write("file", "x");
-  expect_refusal(folder.run("repack " + kShards + " file"), "file: is no directory");
+  expect_plain_refusal(folder.run("repack " + kShards + " file"), "file: is no directory");
   expect_success(folder.run(ask + "1000 --num_layers 4 --hidden_size 256"), "in 1 files");
-  expect_refusal(folder.run(ask + "3"), "layers_0-3.pth; remove them");
+  expect_plain_refusal(folder.run(ask + "3"), "layers_0-3.pth; remove them");
 }
 
 TEST(RepackProgram, AMissingTokenizerIsNamedAndMissingParamsAreAnError) {
@@ -125,7 +126,7 @@ TEST(RepackProgram, AMissingTokenizerIsNamedAndMissingParamsAreAnError) {
   EXPECT_THAT(outcome.err, HasSubstr("model: no tokenizer.model there"));
   EXPECT_TRUE(fs::exists(folder.file("out/params.json")));
   fs::remove(folder.file("model/params.json"));
-  expect_refusal(folder.run("repack model out2"), "model/params.json: no such file");
+  expect_plain_refusal(folder.run("repack model out2"), "model/params.json: no such file");
   EXPECT_FALSE(fs::exists(folder.file("out2")));
   // OUT lost its small files: they come back, and the large one stays.
   const auto large = state_of(folder.file("out"))["layers_0-3.pth"];
@@ -143,7 +144,7 @@ TEST(RepackProgram, AFileThatCannotGrowIsAnErrorAndLeavesNothing) {
     return folder.run("repack " + kShards + " out 3", {},
                       "bash -c 'ulimit -f " + std::to_string(mib * 1024) + "; exec \"$@\"' bash");
   };
-  expect_refusal(limited(1), "out/layers_0-2.pth: cannot be written after");
+  expect_plain_refusal(limited(1), "out/layers_0-2.pth: cannot be written after");
   EXPECT_EQ(names_in(folder.file("out")),
             (std::vector<std::string>{"params.json", "tokenizer.model"}));
   expect_success(limited(8), "2 written");

@@ -11,12 +11,12 @@ namespace {
 
 class Rows : public EachTable {};
 
-const ComputeDType kBoth[] = {ComputeDType::kBf16, ComputeDType::kF32};
+const ComputeDType kBothTypes[] = {ComputeDType::kBf16, ComputeDType::kF32};
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 TEST_P(Rows, RmsNormAgreesWithDoublePrecision) {
-  for (const ComputeDType dtype : kBoth) {
+  for (const ComputeDType dtype : kBothTypes) {
     for (const std::int64_t n : {1, 2, 7, 15, 16, 17, 63, 64, 65, 576, 1000, 8192}) {
       const std::vector<float> x = Numbers(1).floats(n, 3.0F);
       const std::vector<float> weight = Numbers(2).floats(n);
@@ -69,7 +69,7 @@ TEST_P(Rows, SumOfSquaresAgreesWithTheReference) {
 
 TEST_P(Rows, ScaleIsTheReferencesBitForBit) {
   const KernelTable& reference = **choose_kernels("reference");
-  for (const ComputeDType dtype : kBoth) {
+  for (const ComputeDType dtype : kBothTypes) {
     for (const std::int64_t n : kLengths) {
       for (const float factor : {0.0F, 0.37F, -2.5e4F}) {
         const std::vector<float> x = Numbers(21).floats(n, 3.0F);
@@ -139,7 +139,7 @@ TEST_P(Rows, SwigluAgreesWithDoublePrecision) {
     up.push_back(2.0F);
   }
   const auto n = static_cast<std::int64_t>(gate.size());
-  for (const ComputeDType dtype : kBoth) {
+  for (const ComputeDType dtype : kBothTypes) {
     OutputRow out(dtype, n + 1);
     kernels().swiglu(gate.data(), up.data(), n, dtype, out.data());
     for (std::int64_t i = 0; i < n; ++i) {
@@ -238,7 +238,7 @@ TEST_P(Rows, RoundingToBf16IsTheScalarOne) {
 }
 
 TEST_P(Rows, NanStaysNanAndInfinityComesBack) {
-  for (const ComputeDType dtype : kBoth) {
+  for (const ComputeDType dtype : kBothTypes) {
     std::vector<float> x(37, 1.0F);
     x[20] = kNan;
     x[36] = kInfinity;
@@ -278,7 +278,7 @@ TEST_P(Rows, StoreKvKeepsTheLayout) {
   constexpr std::int64_t kBlock = 32;
   constexpr std::int64_t kHeads = 2;
   constexpr PageId kPages = 3;
-  for (const ComputeDType dtype : kBoth) {
+  for (const ComputeDType dtype : kBothTypes) {
     for (const std::int64_t head_dim : {2, 8, 64, 80}) {
       const std::int64_t head = kBlock * head_dim;
       const std::int64_t page = 2 * kHeads * head;  // keys of all heads, then values

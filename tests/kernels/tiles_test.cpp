@@ -8,11 +8,12 @@
 namespace tg {
 namespace {
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4,
-                                     WeightFormat::kBfp8, WeightFormat::kBfp4};
+constexpr WeightFormat kTileFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8,
+                                         WeightFormat::kInt4, WeightFormat::kBfp8,
+                                         WeightFormat::kBfp4};
 
-PackedMatrix pack(std::int64_t n, std::int64_t k, WeightFormat format,
-                  const std::vector<float>& values) {
+PackedMatrix pack_tiles(std::int64_t n, std::int64_t k, WeightFormat format,
+                        const std::vector<float>& values) {
   auto made = PackedMatrix::allocate(n, k, format, WeightOrder::kRows);
   TG_CHECK(made);
   made->set_rows(0, n, values);
@@ -27,13 +28,13 @@ TEST_P(TileProduct, AgreesWithDoublePrecision) {
   struct Shape {
     std::int64_t m, n, k;
   };
-  for (const WeightFormat format : kFormats) {
+  for (const WeightFormat format : kTileFormats) {
     for (const Shape s :
          {Shape{1, 32, 2}, Shape{1, 96, 64}, Shape{2, 33, 510}, Shape{3, 160, 514},
           Shape{5, 31, 2050}, Shape{15, 64, 130}, Shape{16, 40, 64}, Shape{17, 129, 96},
           Shape{33, 70, 322}, Shape{50, 290, 520}, Shape{64, 40, 34}, Shape{600, 70, 66}}) {
       const std::vector<float> values = Numbers(1).floats(s.n * s.k);
-      const PackedMatrix w = pack(s.n, s.k, format, values);
+      const PackedMatrix w = pack_tiles(s.n, s.k, format, values);
       const Row x(ComputeDType::kBf16, Numbers(2).floats(s.m * s.k));
       std::vector<float> weights(static_cast<std::size_t>(s.n * s.k));
       for (std::int64_t j = 0; j < s.n; ++j) {
@@ -71,12 +72,12 @@ TEST_P(TileProduct, IntegersAreTheirValuesInBf16) {
   for (const WeightFormat format :
        {WeightFormat::kInt8, WeightFormat::kInt4, WeightFormat::kBfp8, WeightFormat::kBfp4}) {
     for (const std::int64_t k : {32, 576, 1100}) {
-      const PackedMatrix w = pack(kN, k, format, Numbers(11).floats(kN * k, 3.0F));
+      const PackedMatrix w = pack_tiles(kN, k, format, Numbers(11).floats(kN * k, 3.0F));
       std::vector<float> values(static_cast<std::size_t>(kN * k));
       for (std::int64_t j = 0; j < kN; ++j) {
         kernels().embedding(w.view(), j, values.data() + j * k);
       }
-      const PackedMatrix wide = pack(kN, k, WeightFormat::kBf16, values);
+      const PackedMatrix wide = pack_tiles(kN, k, WeightFormat::kBf16, values);
       for (const std::int64_t m : {1, 5, 16, 23, 70}) {
         const Row x(ComputeDType::kBf16, Numbers(12).floats(m * k));
         const Tiles tiles(kernels(), x, 0, m, k);
@@ -91,8 +92,8 @@ TEST_P(TileProduct, ARowDoesNotShowItsCompany) {
   constexpr std::int64_t kRows = 1100;
   constexpr std::int64_t kK = 606;  // more than one chunk, and a rest
   constexpr std::int64_t kN = 32 * 9 + 7;
-  for (const WeightFormat format : kFormats) {
-    const PackedMatrix w = pack(kN, kK, format, Numbers(13).floats(kN * kK));
+  for (const WeightFormat format : kTileFormats) {
+    const PackedMatrix w = pack_tiles(kN, kK, format, Numbers(13).floats(kN * kK));
     const Row x(ComputeDType::kBf16, Numbers(3).floats(kRows * kK));
     std::vector<std::vector<float>> alone;
     for (std::int64_t r = 0; r < kRows; ++r) {
@@ -164,7 +165,7 @@ TEST_P(TileProduct, AScaleThatIsNoNumberIsNotLost) {
 // A row that has no number in it keeps that to itself, also beside the rows of zeros that fill up a
 // block.
 TEST_P(TileProduct, NanStaysInItsRow) {
-  const PackedMatrix w = pack(64, 96, WeightFormat::kInt8, Numbers(15).floats(64 * 96));
+  const PackedMatrix w = pack_tiles(64, 96, WeightFormat::kInt8, Numbers(15).floats(64 * 96));
   std::vector<float> values = Numbers(16).floats(40 * 96);
   const std::vector<float> clean =
       product(kernels(), w, Tiles(kernels(), Row(ComputeDType::kBf16, values), 0, 40, 96));

@@ -13,7 +13,7 @@ namespace tg {
 namespace {
 
 // What one user asks of each step.
-struct Wish {
+struct SampledWish {
   RowAsk::Kind kind = RowAsk::Kind::kSample;
   SamplingParams params = {};
   std::vector<std::uint32_t> mask = {};
@@ -30,8 +30,8 @@ SamplingParams params_of(double temperature, std::int64_t top_k, double top_p) {
 }
 
 // Each way that an answer may come to be.
-std::vector<Wish> all_wishes() {
-  std::vector<Wish> wishes(10);
+std::vector<SampledWish> all_wishes() {
+  std::vector<SampledWish> wishes(10);
   wishes[0].params = params_of(0.7, 32, 0.9);
   wishes[1].params = params_of(0.7, 32, 0.9);  // penalties, bias and mask
   wishes[1].params.repetition_penalty = 1.3;
@@ -64,7 +64,7 @@ std::vector<Wish> all_wishes() {
 // Some users in steps together: a prompt of their own, then the tokens that they chose.
 class Users {
  public:
-  Users(LlamaRunner& runner, std::vector<Wish> wishes, std::vector<std::size_t> names)
+  Users(LlamaRunner& runner, std::vector<SampledWish> wishes, std::vector<std::size_t> names)
       : runner_(runner), wishes_(std::move(wishes)), names_(std::move(names)) {
     for (const std::size_t name : names_) {
       std::mt19937 random(static_cast<std::uint32_t>(name));
@@ -100,7 +100,7 @@ class Users {
     return {result->answers.begin(), result->answers.end()};
   }
   RowAsk ask_of(std::size_t u) const {
-    const Wish& wish = wishes_[names_[u]];
+    const SampledWish& wish = wishes_[names_[u]];
     RowAsk ask;
     ask.kind = wish.kind;
     ask.params = &wish.params;
@@ -115,7 +115,7 @@ class Users {
 
  private:
   LlamaRunner& runner_;
-  std::vector<Wish> wishes_;
+  std::vector<SampledWish> wishes_;
   std::vector<std::size_t> names_;  // a user's wish, prompt and page
   std::vector<std::vector<TokenId>> prompts_, outputs_;
   std::vector<std::vector<PageId>> pages_;
@@ -263,7 +263,8 @@ TEST(MeshSamplingTraffic, IsTheCandidatesOnly) {
   for (const MeshShape& mesh : {MeshShape{2, 2}, kGalaxy}) {
     test::on_rank_runners(mesh, 1, {}, ComputeDType::kF32, [&](LlamaRunner& runner) {
       const auto step_traffic = [&](const SamplingParams& params, bool logits_only) {
-        Users users(runner, std::vector<Wish>(4, Wish{.params = params}), {0, 1, 2, 3});
+        Users users(runner, std::vector<SampledWish>(4, SampledWish{.params = params}),
+                    {0, 1, 2, 3});
         users.go_on(users.ask(false));
         // The mesh counts on; two steps' difference is one step.
         const Traffic before = runner.mesh().traffic();

@@ -10,8 +10,8 @@
 namespace tg {
 namespace {
 
-const std::vector<MeshShape> kMeshes = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {4, 2}, {8, 1},
-                                        {1, 8}, {8, 4}, {3, 1}, {3, 3}, {1, 3}, {4, 8}};
+const std::vector<MeshShape> kPlannedMeshes = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {4, 2}, {8, 1},
+                                               {1, 8}, {8, 4}, {3, 1}, {3, 3}, {1, 3}, {4, 8}};
 const std::vector<std::string> kShapes = {"tiny", "llama3.2-1b", "llama3.1-8b", "llama3.3-70b",
                                           "smollm2-135m"};
 
@@ -89,7 +89,7 @@ TEST(ShardPlan, EveryElementIsOnExactlyItsDevices) {
   std::int64_t plans = 0;
   for (const std::string& shape : kShapes) {
     const ModelConfig c = *known_shape(shape);
-    for (const MeshShape& mesh : kMeshes) {
+    for (const MeshShape& mesh : kPlannedMeshes) {
       const auto plan = ShardPlan::make(c, mesh);
       if (!plan) continue;
       ++plans;

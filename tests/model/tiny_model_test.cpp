@@ -6,7 +6,8 @@ namespace {
 
 using test::TestModel;
 
-const std::vector<std::string> kLengths = {"1", "2", "31", "32", "33", "127", "128", "129", "1000"};
+const std::vector<std::string> kTinyLengths = {"1",   "2",   "31",  "32",  "33",
+                                               "127", "128", "129", "1000"};
 
 class TinyModel : public testing::TestWithParam<std::string> {
  protected:
@@ -16,7 +17,7 @@ class TinyModel : public testing::TestWithParam<std::string> {
 
 TEST_P(TinyModel, LogitsInF32) {
   TestModel model(test::tiny(GetParam()), {.dtype = ComputeDType::kF32});
-  for (const std::string& length : kLengths) {
+  for (const std::string& length : kTinyLengths) {
     const std::vector<TokenId> ids = prompts_[length]["ids"];
     const auto rows = arrays_.ints("len" + length + ".f32.rows");
     const auto expected = arrays_.floats("len" + length + ".f32.logits");
@@ -31,7 +32,7 @@ TEST_P(TinyModel, LogitsInF32) {
 
 TEST_P(TinyModel, BestLogitsOfEveryPositionInF32) {
   TestModel model(test::tiny(GetParam()), {.dtype = ComputeDType::kF32});
-  for (const std::string& length : kLengths) {
+  for (const std::string& length : kTinyLengths) {
     const std::vector<TokenId> ids = prompts_[length]["ids"];
     std::vector<std::int64_t> rows(ids.size());
     std::iota(rows.begin(), rows.end(), 0);
@@ -49,7 +50,7 @@ TEST_P(TinyModel, BestLogitsOfEveryPositionInF32) {
 
 TEST_P(TinyModel, GreedyTextInF32) {
   TestModel model(test::tiny(GetParam()), {.dtype = ComputeDType::kF32});
-  for (const std::string& length : kLengths) {
+  for (const std::string& length : kTinyLengths) {
     const std::vector<TokenId> expected = prompts_[length]["greedy_f32"]["hf"];
     ASSERT_EQ(expected.size(), 64U);
     EXPECT_EQ(model.greedy(prompts_[length]["ids"], 64), expected) << "length " << length;
@@ -77,7 +78,7 @@ TEST_P(TinyModel, HiddenStatesInF32) {
 // other, and sure of the same best token where it is sure at all.
 TEST_P(TinyModel, LogitsInBf16) {
   TestModel model(test::tiny(GetParam()), {.dtype = ComputeDType::kBf16});
-  for (const std::string& length : kLengths) {
+  for (const std::string& length : kTinyLengths) {
     const std::vector<TokenId> ids = prompts_[length]["ids"];
     const auto rows = arrays_.ints("len" + length + ".f32.rows");
     const auto expected = arrays_.floats("len" + length + ".f32.logits");
