@@ -7,6 +7,7 @@
 
 #include "server/completion_request.h"
 #include "server/json_text.h"
+#include "text/utf8.h"
 
 namespace tg {
 namespace {

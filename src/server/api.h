@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ namespace tg {
 struct ApiOptions {
   std::vector<std::string> keys;    // a request needs one of them; none: anybody may ask
   SamplingParams sampling;          // where the request says nothing
+  std::optional<std::uint64_t> seed;  // as well; none: a fresh one for each
   std::int64_t most_answers = 256;  // of one request: prompts times choices
   int threads = 2;
   std::size_t most_waiting = 256;  // requests that are not with the engine yet

@@ -105,7 +105,8 @@ Status Api::start(const AnswerRequest& request, std::vector<Prompt> prompts,
   TG_ASSIGN(const std::shared_ptr<const Grammar> grammar, FormMasks::grammar(request.form));
   std::vector<AnswerTask> tasks;
   for (Prompt& prompt : prompts) {
-    const std::uint64_t seed = request.seed ? *request.seed : random_seed();
+    const std::optional<std::uint64_t> asked = request.seed ? request.seed : options_.seed;
+    const std::uint64_t seed = asked ? *asked : random_seed();
     for (std::int64_t i = 0; i < request.choices; ++i) {
       AnswerTask task;
       Request& engine_request = task.request;
