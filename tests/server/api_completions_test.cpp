@@ -238,11 +238,11 @@ TEST(Completions, CaseC03AStreamIsWholeCharactersAndEqualsTheWholeAnswer) {
   TestApi server;
   server.load();
   // 0xE2 0x98 0x83 is a character; each byte is a token of the tiny vocabulary.
-  const auto& tokenizer = *tiny_served({}).tokenizer;
+  const std::shared_ptr<const Tokenizer> tokenizer = tiny_served({}).tokenizer;
   std::vector<TokenId> byte_ids;
   for (const char* byte : {"\xE2", "\x98", "\x83"}) {
     for (TokenId id = 0; id < 256; ++id) {
-      if (tokenizer.token_bytes(id) == byte) byte_ids.push_back(id);
+      if (tokenizer->token_bytes(id) == byte) byte_ids.push_back(id);
     }
   }
   ASSERT_EQ(byte_ids.size(), 3U);

@@ -85,11 +85,11 @@ TEST(Api, CaseC32HealthFollowsTheServersLife) {
   EXPECT_EQ(server.get("/v1/models").status, 200);
   server.load();
   EXPECT_EQ(server.get("/health").status, 200);
-  const auto running = server.send(
-      kCompletions,
-      {{"prompt", "Hi"}, {"max_tokens", 100000}, {"ignore_eos", true}, {"stream", true}});
+  const auto running =
+      server.send(kCompletions,
+                  {{"prompt", "Hi"}, {"max_tokens", 4000}, {"ignore_eos", true}, {"stream", true}});
   const auto plain =
-      server.send(kCompletions, {{"prompt", "Hi"}, {"max_tokens", 100000}, {"ignore_eos", true}});
+      server.send(kCompletions, {{"prompt", "Hi"}, {"max_tokens", 4000}, {"ignore_eos", true}});
   running->wait_for_pieces(3);
   server.api().drain();
   expect_error(server.get("/health"), 503);
