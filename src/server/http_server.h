@@ -1,11 +1,9 @@
 // What: an HTTP/1.1 server for many slow streams: requests come to one handler, answers go out
-// whole
-//   or piece by piece (server-sent events). TLS, limits and time-outs are its own; what the
+//   whole or piece by piece (server-sent events). TLS, limits and time-outs are its own; what the
 //   requests mean is not. Nothing of the library behind it shows here.
 // Who owns: the caller owns the server; an exchange lives as long as somebody holds it.
 // Thread: the server has one of its own, on which the handler runs and must not block. Everything
-// of
-//   HttpExchange may be called from any thread.
+//   of HttpExchange may be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +21,7 @@ namespace tg {
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;   // as sent: "GET"
+  std::string method;   // as sent, but "GET" for a HEAD: its answer goes out without the body
   std::string path;     // of the target, percent-decoded, without the query: "/v1/models"
   std::string query;    // behind the '?', as sent
   HttpHeaders headers;  // names in lower case
@@ -43,29 +41,44 @@ struct HttpResponse {
 };
 
 // How one request is answered: respond() once, or start_stream(), write()..., finish(). A call that
-// comes too late (the client is gone, the answer is complete) has no effect.
+// comes too late (the client is gone, the answer is complete) has no effect. An exchange that
+// nobody holds any more before its answer is complete answers 500, or breaks its stream off.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;
   virtual void respond(HttpResponse response) = 0;
   // Status and headers go out at once; the body of `head` is the first piece, if not empty.
   virtual void start_stream(HttpResponse head) = 0;
-  // False when nobody reads it any more. A client that leaves more than
-  // HttpOptions::stream_queue_bytes unread is cut off.
+  // False when nobody reads it any more. A client is cut off that has left more than
+  // HttpOptions::stream_queue_bytes unread when a further piece comes.
   virtual bool write(std::string piece) = 0;
   virtual void finish() = 0;
   // Called once, on the server's thread, if the client hangs up or is cut off before the answer is
-  // complete; at once when that has happened already.
+  // complete (respond() or finish()); soon, and not inside this call, when that has happened
+  // already. A second callback takes the place of the first. Dropped when the answer is complete.
   virtual void on_gone(std::function<void()> callback) = 0;
 };
 
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<HttpExchange>)>;
 
+// One exchange that has ended, for logs and counters.
+struct HttpRecord {
+  double unix_time_s = 0.0;  // when its request was complete
+  double seconds = 0.0;      // from then to the last byte
+  std::string remote = {};
+  std::string method = {};  // as sent: "HEAD"; empty when no request could be read
+  std::string path = {};
+  std::string id = {};
+  int status = 0;          // 499: the client was gone before there was one
+  std::int64_t bytes = 0;  // of the body, handed to the operating system
+  bool complete = false;   // false: the client hung up or was cut off
+};
+
 struct HttpOptions {
   std::string host = "127.0.0.1";
-  int port = 8000;              // 0: a free one
-  std::string tls_certificate;  // PEM files; both or none
-  std::string tls_key;
+  int port = 8000;                   // 0: a free one
+  std::string tls_certificate = {};  // PEM files; both or none
+  std::string tls_key = {};
   std::int64_t max_body_bytes = 32 << 20;
   std::int64_t max_header_bytes = 64 << 10;
   double header_timeout_s = 10.0;  // from the first byte of a request to the end of its headers
@@ -73,12 +86,13 @@ struct HttpOptions {
   double idle_timeout_s = 75.0;    // between the requests of a connection
   double write_timeout_s = 30.0;   // without the client taking a byte that waits
   std::int64_t stream_queue_bytes = 1 << 20;
-  std::int64_t max_connections = 4096;    // further ones get 503 and are closed
-  std::vector<std::string> cors_origins;  // "*": any; empty: no CORS headers
+  std::int64_t max_connections = 4096;         // further ones get 503 and are closed
+  std::vector<std::string> cors_origins = {};  // "*": any; empty: no CORS headers
   // The body of an answer that the server gives on its own (400, 408, 413, 431, 503).
-  std::function<std::string(int status, const std::string& message)> error_body;
+  std::function<std::string(int status, const std::string& message)> error_body = {};
   // One finished exchange, as a line of JSON without newline; empty: no log.
-  std::function<void(const std::string& line)> access_log;
+  std::function<void(const std::string& line)> access_log = {};
+  std::function<void(const HttpRecord& record)> on_done = {};  // the same as a struct, for metrics
 };
 
 class HttpServer {
@@ -89,8 +103,8 @@ class HttpServer {
   virtual int port() const = 0;
   virtual void start(HttpHandler handler) = 0;
   // Accepts no more, closes idle connections, waits up to `grace_s` for answers in progress and
-  // then cuts them off. From any thread but the server's own; a second call with less grace
-  // shortens the first.
+  // then cuts them off; returns when the server's thread has ended. From any thread but the
+  // server's own; a second call from another thread with less grace shortens the first.
   virtual void stop(double grace_s) = 0;
   virtual std::int64_t connections() const = 0;
 };
