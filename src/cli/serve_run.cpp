@@ -20,6 +20,7 @@
 #include "engine/engine_thread.h"
 #include "server/api.h"
 #include "server/http_server.h"
+#include "server/metrics.h"
 #include "text/utf8.h"
 
 namespace tg {
@@ -54,8 +55,9 @@ ServedModel served_model(const ServeOptions& o, const OpenedModel& model, const 
   return served;
 }
 
-ApiOptions api_options(const ServeOptions& o) {
+ApiOptions api_options(const ServeOptions& o, Metrics& metrics) {
   ApiOptions options;
+  options.metrics = &metrics;
   options.keys = o.api_keys;
   if (const char* key = std::getenv("LLAMA_TG_API_KEY");
       options.keys.empty() && key != nullptr && *key != '\0') {
@@ -87,7 +89,7 @@ Result<AccessLog> open_access_log(const std::string& path) {
   };
 }
 
-Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o) {
+Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& metrics) {
   HttpOptions options;
   options.host = o.host;
   options.port = static_cast<int>(o.port);
@@ -98,6 +100,7 @@ Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o) {
   options.error_body = [](int status, const std::string& message) {
     return error_body(ApiError{status, message});
   };
+  options.on_done = [&metrics](const HttpRecord& record) { metrics.on_http(record); };
   TG_ASSIGN(options.access_log, open_access_log(o.access_log));
   return HttpServer::listen(std::move(options));
 }
@@ -148,14 +151,17 @@ Result<int> run_serve(ServeOptions& o) {
             open_speculation(o.speculative, o.model, settings, model));
   TG_ASSIGN(const ContextPlan plan, plan_serve_context(model, settings, o.context));
 
-  // In the order in which they may go away: last the engine, whom all others speak to.
+  // In the order in which they may go away: last what all others speak to.
+  std::unique_ptr<Metrics> metrics;
   std::unique_ptr<LoadedModel> loaded;
   std::unique_ptr<EngineThread> engine;
   std::unique_ptr<Api> api;
   std::unique_ptr<HttpServer> http;
   if (settings.leads()) {
-    TG_ASSIGN(http, listen_for(o));
-    api = std::make_unique<Api>(served_model(o, model, plan), api_options(o));
+    ServedModel served = served_model(o, model, plan);
+    metrics = std::make_unique<Metrics>(served.id);
+    TG_ASSIGN(http, listen_for(o, *metrics));
+    api = std::make_unique<Api>(std::move(served), api_options(o, *metrics));
     http->start([&api = *api](HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
       api.handle(std::move(request), std::move(exchange));
     });

@@ -36,7 +36,7 @@ void AnswerGroup::start(EngineThread& engine, std::vector<AnswerTask> tasks) {
     engine_ = &engine;
     gathered_.resize(tasks.size());
     for (std::size_t i = 0; i < tasks.size(); ++i) {
-      gathered_[i].counts_prompt = tasks[i].counts_prompt;
+      gathered_[i].counts_prompt = tasks[i].stream.counts_prompt;
     }
     const auto choices = static_cast<std::int64_t>(tasks.size());
     if (const Status status = submit(tasks); !status) {
@@ -94,16 +94,17 @@ void AnswerGroup::fail(const ApiError& error) {
   close();
 }
 
-bool AnswerGroup::on_piece(std::int64_t choice, AnswerPiece piece) {
+void AnswerGroup::on_piece(std::int64_t choice, AnswerPiece piece) {
   const std::lock_guard lock(mutex_);
-  if (closed_) return false;
+  if (closed_) return;
   if (!options_.stream) {
     gather(gathered_[static_cast<std::size_t>(choice)].answer.content, std::move(piece));
-    return true;
+    return;
   }
   std::string events;
   format_->add_piece(events, choice, std::move(piece));
-  return events.empty() || exchange_->write(std::move(events));
+  // That nobody reads any more is on_gone()'s to say: it cancels.
+  if (!events.empty()) exchange_->write(std::move(events));
 }
 
 void AnswerGroup::on_end(std::int64_t choice, AnswerPiece piece, const AnswerEnd& end) {

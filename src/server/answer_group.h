@@ -24,7 +24,6 @@ namespace tg {
 struct AnswerTask {
   Request request;
   AnswerStreamOptions stream;
-  bool counts_prompt = true;  // in the usage: once per prompt, not per choice
 };
 
 struct AnswerGroupOptions {
@@ -43,7 +42,7 @@ class AnswerGroup : public AnswerReceiver, public std::enable_shared_from_this<A
   // Hands all to the engine. A refusal of one is the answer to all.
   void start(EngineThread& engine, std::vector<AnswerTask> tasks);
 
-  bool on_piece(std::int64_t choice, AnswerPiece piece) override;
+  void on_piece(std::int64_t choice, AnswerPiece piece) override;
   void on_end(std::int64_t choice, AnswerPiece piece, const AnswerEnd& end) override;
 
  private:

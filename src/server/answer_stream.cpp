@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "server/metrics.h"
+
 namespace tg {
 namespace {
 
@@ -76,6 +78,7 @@ AnswerPiece AnswerStream::take_piece() {
 }
 
 bool AnswerStream::on_token(const TokenEvent& event) {
+  if (options_.metrics != nullptr) options_.metrics->on_token(event);
   echo({});
   add_token(event.sampled.token, &event.sampled);
   if (!event.is_stop_id) {
@@ -88,8 +91,10 @@ bool AnswerStream::on_token(const TokenEvent& event) {
     }
   }
   if (event.last) return true;  // goes out with on_finish
-  AnswerPiece piece = take_piece();
-  return piece.empty() || receiver_->on_piece(options_.choice, std::move(piece));
+  if (AnswerPiece piece = take_piece(); !piece.empty()) {
+    receiver_->on_piece(options_.choice, std::move(piece));
+  }
+  return true;
 }
 
 void AnswerStream::on_finish(const FinishEvent& event) {
@@ -112,7 +117,8 @@ void AnswerStream::on_finish(const FinishEvent& event) {
   end.prompt_tokens = event.prompt_tokens;
   end.completion_tokens = event.completion_tokens;
   end.cached_tokens = event.cached_tokens;
-  if (options_.on_finish) options_.on_finish(event);
+  // Before the client hears of the end: who asks for metrics then finds it in them.
+  if (options_.metrics != nullptr) options_.metrics->on_finished(event, options_.counts_prompt);
   receiver_->on_end(options_.choice, std::move(rest), end);
 }
 

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +15,8 @@
 #include "text/stream_decoder.h"
 
 namespace tg {
+
+class Metrics;
 
 struct AnswerToken {
   TokenId id = 0;
@@ -44,8 +45,7 @@ struct AnswerEnd {
 class AnswerReceiver {
  public:
   virtual ~AnswerReceiver() = default;
-  // False: nobody wants more of it.
-  virtual bool on_piece(std::int64_t choice, AnswerPiece piece) = 0;
+  virtual void on_piece(std::int64_t choice, AnswerPiece piece) = 0;
   // Once, as the last; `piece` is the rest of the text, often empty.
   virtual void on_end(std::int64_t choice, AnswerPiece piece, const AnswerEnd& end) = 0;
 };
@@ -63,7 +63,8 @@ struct AnswerStreamOptions {
   bool echo_special = false;      // show its special tokens
   bool echo_hides_first = false;  // but not the first one, a BOS that the caller did not write
   std::unique_ptr<TokenMask> mask = nullptr;  // kept for the request's life
-  std::function<void(const FinishEvent&)> on_finish = {};
+  bool counts_prompt = true;   // in usage and metrics: once per prompt, not per choice
+  Metrics* metrics = nullptr;  // none: nobody counts
 };
 
 class AnswerStream : public TokenSink {

@@ -13,6 +13,7 @@ namespace tg {
 namespace {
 
 constexpr std::string_view kModels = "/v1/models";
+constexpr std::string_view kMetrics = "/metrics";
 
 // Takes as long for a wrong key as for another wrong key, so that time does not tell how far a
 // guess was right.
@@ -57,7 +58,7 @@ struct Api::Route {
 };
 
 const Api::Route* Api::find_route(std::string_view path) {
-  static constexpr std::array<Route, 8> kRoutes = {{
+  static constexpr std::array<Route, 9> kRoutes = {{
       {"/v1/completions", &Api::complete},
       {"/v1/chat/completions", &Api::chat},
       {"/tokenize", &Api::tokenize},
@@ -65,6 +66,7 @@ const Api::Route* Api::find_route(std::string_view path) {
       {kModels, nullptr},
       {"/tokenizer_info", nullptr},
       {"/health", nullptr, false},
+      {kMetrics, nullptr, false},
       {"/version", nullptr, false},
   }};
   if (path.starts_with(kModels) && path.substr(kModels.size()).starts_with('/')) path = kModels;
@@ -96,7 +98,7 @@ void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
                                                      : wrong_method(request, "GET"));
   }
   const Route* route = find_route(request.path);
-  if (route == nullptr) {
+  if (route == nullptr || (request.path == kMetrics && options_.metrics == nullptr)) {
     return exchange->respond(
         error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))}));
   }
@@ -120,6 +122,7 @@ bool Api::has_key(const HttpRequest& request) const {
 
 HttpResponse Api::get(const HttpRequest& request) const {
   if (request.path == "/health") return health();
+  if (request.path == kMetrics) return metrics();
   if (request.path == "/version") {
     return {.body = R"({"version":)" + json_string(options_.version) + "}"};
   }
@@ -142,6 +145,13 @@ HttpResponse Api::health() const {
         503, fmt::format("the engine has failed: {}", engine.failure.text()), {}, "engine_failed"});
   }
   return {.body = R"({"status":"ok"})"};
+}
+
+HttpResponse Api::metrics() const {
+  const EngineThread* engine = engine_.load();
+  return {
+      .content_type = "text/plain; version=0.0.4; charset=utf-8",
+      .body = options_.metrics->text(engine == nullptr ? EngineSnapshot() : engine->snapshot())};
 }
 
 // `id` as it stands behind /v1/models: empty, or with its slash in front.

@@ -1,5 +1,5 @@
 // What: the HTTP API: which request means what. OpenAI's /v1/completions, /v1/chat/completions and
-//   /v1/models, vLLM's /tokenize, /detokenize, /tokenizer_info, /health and /version.
+//   /v1/models, vLLM's /tokenize, /detokenize, /tokenizer_info, /health, /version and /metrics.
 //   Requests are read and prompts are made on threads of its own; answers come from the engine's.
 // Who owns: the caller, who stops the HTTP server and the engine's thread before this goes away.
 // Thread: handle() on the HTTP server's and does not block; the rest from any.
@@ -21,22 +21,22 @@
 #include "server/api_error.h"
 #include "server/form_masks.h"
 #include "server/http_server.h"
+#include "server/metrics.h"
 #include "server/served_model.h"
 #include "server/work_queue.h"
 
 namespace tg {
 
 struct ApiOptions {
-  std::vector<std::string> keys;    // a request needs one of them; none: anybody may ask
-  SamplingParams sampling;          // where the request says nothing
+  std::vector<std::string> keys;      // a request needs one of them; none: anybody may ask
+  SamplingParams sampling;            // where the request says nothing
   std::optional<std::uint64_t> seed;  // as well; none: a fresh one for each
-  std::int64_t most_answers = 256;  // of one request: prompts times choices
+  std::int64_t most_answers = 256;    // of one request: prompts times choices
   int threads = 2;
   std::size_t most_waiting = 256;  // requests that are not with the engine yet
   std::string version;
-  // Each answer's end, on the engine's thread: for metrics.
-  std::function<void(const FinishEvent&)> on_finish;
-  // Further things to GET without a key, by path: "/metrics", "/".
+  Metrics* metrics = nullptr;  // what /metrics tells; none: there is no such path
+  // Further things to GET without a key, by path: "/".
   std::map<std::string, std::function<HttpResponse()>, std::less<>> pages;
 };
 
@@ -64,6 +64,7 @@ class Api {
 
   HttpResponse get(const HttpRequest& request) const;
   HttpResponse health() const;
+  HttpResponse metrics() const;
   HttpResponse models(std::string_view id) const;
   HttpResponse tokenizer_info() const;
   bool has_key(const HttpRequest& request) const;

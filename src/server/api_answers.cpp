@@ -120,7 +120,6 @@ Status Api::start(const AnswerRequest& request, std::vector<Prompt> prompts,
       engine_request.ignore_eos = request.ignore_eos;
       engine_request.min_new_tokens = request.min_tokens;
       engine_request.priority = request.priority;
-      task.counts_prompt = i == 0;
       task.stream.tokenizer = model_.tokenizer;
       task.stream.choice = static_cast<std::int64_t>(tasks.size());
       task.stream.stop = request.stop;
@@ -129,7 +128,8 @@ Status Api::start(const AnswerRequest& request, std::vector<Prompt> prompts,
       task.stream.skip_special = request.skip_special;
       task.stream.logprobs = request.sampling.top_logprobs >= 0;
       task.stream.mask = forms_.mask(grammar);
-      task.stream.on_finish = options_.on_finish;
+      task.stream.counts_prompt = i == 0;
+      task.stream.metrics = options_.metrics;
       if (prompt.echo) {
         task.stream.echo_ids = prompt.ids;
         task.stream.echo_special = prompt.from_text;

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -266,6 +267,7 @@ class TestApi {
     options.keys = setting.keys;
     options.sampling.temperature = 1.0;
     options.version = "1.2.3";
+    options.metrics = &metrics_;
     api_ = std::make_unique<Api>(tiny_served(setting), std::move(options));
   }
   ~TestApi() {
@@ -310,6 +312,17 @@ class TestApi {
   Answer get(const std::string& path, const HttpHeaders& headers = {}) {
     return read_answer(*send(path, std::string(), headers, "GET"));
   }
+  // Of the line of /metrics that begins so.
+  double metric(const std::string& line_start) {
+    const auto exchange = send("/metrics", std::string(), {}, "GET");
+    exchange->wait_for_end();
+    std::istringstream lines(exchange->head.body);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with(line_start)) return std::stod(line.substr(line.rfind(' ') + 1));
+    }
+    ADD_FAILURE() << line_start << " is not in\n" << exchange->head.body;
+    return -1.0;
+  }
   // In order, sent before any answer is awaited.
   std::vector<Answer> post_all(const std::string& path, const std::vector<Json>& bodies) {
     std::vector<std::shared_ptr<FakeExchange>> exchanges;
@@ -344,6 +357,7 @@ class TestApi {
   }
 
   ApiSetting setting_;
+  Metrics metrics_{"tiny"};
   std::shared_ptr<TestModel> model_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<EngineThread> thread_;

@@ -102,6 +102,34 @@ TEST(Api, CaseC32HealthFollowsTheServersLife) {
   expect_error(read_answer(*plain), 503);
 }
 
+TEST(Api, CaseC34CountersGrowByTheSumsOfUsage) {
+  TestApi server;
+  server.load();
+  double prompt_tokens = 0.0;
+  double completion_tokens = 0.0;
+  for (int i = 0; i < 10; ++i) {
+    Json request = {{"prompt", std::string(static_cast<std::size_t>(i + 1), 'x')},
+                    {"max_tokens", i + 1},
+                    {"ignore_eos", true},
+                    {"n", i % 2 + 1}};
+    const Answer answer = server.post(kCompletions, request);
+    prompt_tokens += static_cast<double>(answer.usage("prompt_tokens"));
+    completion_tokens += static_cast<double>(answer.usage("completion_tokens"));
+  }
+  const auto aborted =
+      server.send(kCompletions,
+                  {{"prompt", "Hi"}, {"max_tokens", 4000}, {"ignore_eos", true}, {"stream", true}});
+  aborted->wait_for_pieces(2);
+  aborted->hang_up();
+  EXPECT_TRUE(server.becomes_idle());
+  expect_error(server.post(kCompletions, {{"prompt", "Hi"}, {"max_tokens", 0}}), 400);
+  EXPECT_EQ(server.metric("vllm:prompt_tokens_total"), prompt_tokens);
+  EXPECT_EQ(server.metric("vllm:generation_tokens_total"), completion_tokens);
+  EXPECT_EQ(server.metric("vllm:num_requests_running"), 0.0);
+  EXPECT_EQ(server.metric("vllm:num_requests_waiting"), 0.0);
+  EXPECT_EQ(server.metric("vllm:time_to_first_token_seconds_count"), 15.0);
+}
+
 TEST(Api, ModelsAndTokens) {
   TestApi server;
   server.load();
