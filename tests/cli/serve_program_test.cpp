@@ -11,9 +11,9 @@
 #include <sstream>
 #include <thread>
 
-#include "cli/http_client.h"
 #include "cli/http_servers.h"
 #include "cli/program.h"
+#include "server/http_client.h"
 #include "text/utf8.h"
 
 namespace tg::test {
@@ -24,6 +24,33 @@ using std::chrono::steady_clock;
 
 double seconds_since(steady_clock::time_point begin) {
   return std::chrono::duration<double>(steady_clock::now() - begin).count();
+}
+
+// A machine that does much else may take long.
+ClientResponse response_of(HttpClient& client) {
+  EXPECT_TRUE(client.wait_for("\r\n\r\n", 60.0));
+  ClientResponse response = client.response();
+  EXPECT_TRUE(response.complete);
+  return response;
+}
+
+// Events of a stream that have come by now; waits for so many.
+void wait_for_events(HttpClient& client, int count) {
+  EXPECT_TRUE(becomes_true([&] {
+    client.receive(0.01);
+    int events = 0;
+    for (std::size_t at = 0; (at = client.received().find("data: ", at)) != std::string::npos;
+         ++at) {
+      ++events;
+    }
+    return events >= count;
+  }));
+}
+
+Json json_of(const ClientResponse& response) {
+  Json read = Json::parse(response.body, nullptr, /*allow_exceptions=*/false);
+  EXPECT_FALSE(read.is_discarded()) << response.body;
+  return read;
 }
 
 // The program in the background, from its "Listening" line on.
@@ -78,20 +105,21 @@ class Server {
     return -1;
   }
 
-  std::unique_ptr<HttpClient> send(const std::string& path, const std::string& body) const {
-    auto client = std::make_unique<HttpClient>(port_);
-    EXPECT_TRUE(client->connected());
-    client->send("POST", path, body);
-    return client;
-  }
-  HttpReply post(const std::string& path, const Json& body) const {
-    return send(path, body.dump())->reply();
-  }
-  HttpReply get(const std::string& path) const {
+  HttpClient send(const std::string& path, const std::string& body) const {
     HttpClient client(port_);
     EXPECT_TRUE(client.connected());
-    client.send("GET", path, "");
-    return client.reply();
+    EXPECT_TRUE(client.post(path, body));
+    return client;
+  }
+  ClientResponse post(const std::string& path, const Json& body) const {
+    HttpClient client = send(path, body.dump());
+    return response_of(client);
+  }
+  ClientResponse get(const std::string& path) const {
+    HttpClient client(port_);
+    EXPECT_TRUE(client.connected());
+    EXPECT_TRUE(client.get(path));
+    return response_of(client);
   }
 
  private:
@@ -116,7 +144,7 @@ constexpr const char* kCompletions = "/v1/completions";
 constexpr const char* kChat = "/v1/chat/completions";
 
 // The joined text of a stream; its form is checked on the way.
-std::string text_of_stream(const HttpReply& reply) {
+std::string text_of_stream(const ClientResponse& reply) {
   EXPECT_EQ(reply.status, 200) << reply.body;
   EXPECT_TRUE(contains(reply.head, "text/event-stream")) << reply.head;
   EXPECT_TRUE(reply.body.ends_with("data: [DONE]\n\n")) << reply.body;
@@ -135,9 +163,9 @@ std::string text_of_stream(const HttpReply& reply) {
   EXPECT_EQ(reasons, 1);
   return text;
 }
-std::string text_of_whole(const HttpReply& reply) {
+std::string text_of_whole(const ClientResponse& reply) {
   EXPECT_EQ(reply.status, 200) << reply.body;
-  const Json choice = reply.json().at("choices").at(0);
+  const Json choice = json_of(reply).at("choices").at(0);
   return choice.contains("text") ? choice["text"] : choice.at("message").at("content");
 }
 
@@ -153,27 +181,24 @@ double metric(const Server& server, const std::string& name) {
   return -1.0;
 }
 bool becomes_idle(const Server& server) {
-  const auto begin = steady_clock::now();
-  while (seconds_since(begin) < 2.0) {
-    if (metric(server, "vllm:num_requests_running") == 0.0 &&
-        metric(server, "vllm:num_requests_waiting") == 0.0) {
-      return true;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
+  return becomes_true(
+      [&] {
+        return metric(server, "vllm:num_requests_running") == 0.0 &&
+               metric(server, "vllm:num_requests_waiting") == 0.0;
+      },
+      2.0);
 }
 
 TEST(Serve, SaysWhoItIs) {
   const Server& server = shared_server();
   EXPECT_EQ(server.get("/health").status, 200);
-  const Json model = server.get("/v1/models").json().at("data").at(0);
+  const Json model = json_of(server.get("/v1/models")).at("data").at(0);
   EXPECT_EQ(model.at("id"), "hf") << "the folder's name";
   EXPECT_EQ(model.at("max_model_len"), 131072);
-  EXPECT_FALSE(server.get("/version").json().at("version").get<std::string>().empty());
-  const HttpReply unknown = server.get("/nothing");
+  EXPECT_FALSE(json_of(server.get("/version")).at("version").get<std::string>().empty());
+  const ClientResponse unknown = server.get("/nothing");
   EXPECT_EQ(unknown.status, 404);
-  EXPECT_EQ(unknown.json().at("error").at("type"), "invalid_request_error");
+  EXPECT_EQ(json_of(unknown).at("error").at("type"), "invalid_request_error");
 }
 
 TEST(Serve, CaseC28StreamsEqualWholeAnswers) {
@@ -188,12 +213,12 @@ TEST(Serve, CaseC28StreamsEqualWholeAnswers) {
     requests.emplace_back(kCompletions, completion);
     requests.emplace_back(kChat, chat);
   }
-  std::vector<std::unique_ptr<HttpClient>> clients;
+  std::vector<HttpClient> clients;
   for (const auto& [path, body] : requests) clients.push_back(server.send(path, body.dump()));
   for (std::size_t i = 0; i < requests.size(); ++i) {
     auto [path, body] = requests[i];
     body.erase("stream");
-    EXPECT_EQ(text_of_stream(clients[i]->reply()), text_of_whole(server.post(path, body)));
+    EXPECT_EQ(text_of_stream(response_of(clients[i])), text_of_whole(server.post(path, body)));
   }
 }
 
@@ -201,13 +226,13 @@ TEST(Serve, CaseC10SeedsHoldAmongNeighbours) {
   const Server& server = shared_server();
   const Json seeded = case_body("c10_seeded.json");
   const std::string alone = text_of_whole(server.post(kCompletions, seeded));
-  std::vector<std::unique_ptr<HttpClient>> neighbours;
+  std::vector<HttpClient> neighbours;
   for (int i = 0; i < 7; ++i) {
     neighbours.push_back(
         server.send(kCompletions, case_body("c10_unseeded_neighbour.json").dump()));
   }
   EXPECT_EQ(text_of_whole(server.post(kCompletions, seeded)), alone);
-  for (const auto& neighbour : neighbours) EXPECT_EQ(neighbour->reply().status, 200);
+  for (HttpClient& neighbour : neighbours) EXPECT_EQ(response_of(neighbour).status, 200);
 }
 
 TEST(Serve, CaseC13StopStringsOnBothEndpoints) {
@@ -246,7 +271,8 @@ TEST(Serve, CaseC26BrokenBodies) {
       bytes.replace(at, 5, "hf");
     for (const char* path : {kCompletions, kChat}) {
       if (name.starts_with('a') && path == kChat) continue;
-      const HttpReply reply = server.send(path, bytes)->reply();
+      HttpClient client = server.send(path, bytes);
+      const ClientResponse reply = response_of(client);
       EXPECT_EQ(reply.status, name.starts_with('a') && !name.starts_with("a5") ? 200 : 400) << name;
       EXPECT_EQ(valid_utf8_prefix(reply.body), reply.body.size()) << name;
     }
@@ -259,17 +285,17 @@ TEST(Serve, CaseC30ClientsThatHangUp) {
   ASSERT_TRUE(becomes_idle(server));
   const double pages_before = metric(server, "vllm:kv_cache_usage_perc");
   const std::string long_stream = case_body("c30_long_stream.json").dump();
-  auto client = server.send(kCompletions, long_stream);
-  client->wait_for_events(3);
-  client->hang_up();
+  HttpClient stream = server.send(kCompletions, long_stream);
+  wait_for_events(stream, 3);
+  stream.close();
   EXPECT_TRUE(becomes_idle(server));
-  client = server.send(kCompletions, case_body("c30_long_plain.json").dump());
+  HttpClient plain = server.send(kCompletions, case_body("c30_long_plain.json").dump());
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  client->hang_up();
+  plain.close();
   EXPECT_TRUE(becomes_idle(server));
   const Json long_prompt = {{"prompt", std::vector<int>(4000, 70)}, {"max_tokens", 100}};
-  server.send(kCompletions, long_prompt.dump())->hang_up();
-  for (int i = 0; i < 40; ++i) server.send(kCompletions, long_stream)->hang_up();
+  server.send(kCompletions, long_prompt.dump()).close();
+  for (int i = 0; i < 40; ++i) server.send(kCompletions, long_stream).close();
   EXPECT_TRUE(becomes_idle(server));
   EXPECT_EQ(metric(server, "vllm:kv_cache_usage_perc"), pages_before);
   EXPECT_EQ(server.post(kCompletions, case_body("c15_small.json")).status, 200);
@@ -280,15 +306,15 @@ TEST(Serve, ASignalLetsAnswersEndAndASecondOneDoesNot) {
   {
     Server server(
         {"--grace-s", "20", "--access-log", folder.file("access.log"), "--served-model-name", "m"});
-    EXPECT_EQ(server.get("/v1/models").json().at("data").at(0).at("id"), "m");
+    EXPECT_EQ(json_of(server.get("/v1/models")).at("data").at(0).at("id"), "m");
     Json request = {
         {"prompt", "Hi"}, {"max_tokens", 300}, {"ignore_eos", true}, {"temperature", 0}};
     const std::string whole = text_of_whole(server.post(kCompletions, request));
     request["stream"] = true;
-    const auto client = server.send(kCompletions, request.dump());
-    client->wait_for_events(2);
+    HttpClient client = server.send(kCompletions, request.dump());
+    wait_for_events(client, 2);
     server.signal(SIGTERM);
-    EXPECT_EQ(text_of_stream(client->reply()), whole) << "what was begun is finished";
+    EXPECT_EQ(text_of_stream(response_of(client)), whole) << "what was begun is finished";
     EXPECT_EQ(server.wait(), 0);
   }
   std::istringstream lines(read_whole(folder.file("access.log")));
@@ -300,16 +326,16 @@ TEST(Serve, ASignalLetsAnswersEndAndASecondOneDoesNot) {
   Server server({"--grace-s", "60"});
   const Json endless = {
       {"prompt", "Hi"}, {"max_tokens", 100000}, {"ignore_eos", true}, {"stream", true}};
-  const auto client = server.send(kCompletions, endless.dump());
-  client->wait_for_events(2);
+  HttpClient client = server.send(kCompletions, endless.dump());
+  wait_for_events(client, 2);
   server.signal(SIGTERM);
   // Those who ask now hear that it ends (or find nobody).
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_EQ(server.get("/health").status, 503);
   const auto begin = steady_clock::now();
   server.signal(SIGTERM);
-  const HttpReply cut = client->reply();
-  EXPECT_TRUE(contains(cut.body, "shutting_down")) << cut.body.substr(cut.body.size() - 300);
+  const ClientResponse cut = response_of(client);
+  EXPECT_TRUE(contains(cut.body, "shutting_down")) << cut.body;
   EXPECT_EQ(server.wait(), 0);
   EXPECT_LT(seconds_since(begin), 5.0);
 }

@@ -368,6 +368,13 @@ class TestApi {
 inline constexpr const char* kCompletions = "/v1/completions";
 inline constexpr const char* kChat = "/v1/chat/completions";
 
+// The body with other or further fields.
+inline Json with(Json body, const Json& fields) {
+  body.update(fields);
+  return body;
+}
+inline Json streamed(const Json& body) { return with(body, {{"stream", true}}); }
+
 // A refusal in OpenAI's form.
 inline void expect_error(const Answer& answer, int status, const std::string& param = {}) {
   EXPECT_EQ(answer.status, status) << answer.body.dump();

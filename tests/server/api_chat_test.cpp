@@ -8,11 +8,6 @@
 namespace tg::test {
 namespace {
 
-Json with(Json body, const Json& fields) {
-  body.update(fields);
-  return body;
-}
-
 const Json kHi = {
     {"messages", {{{"role", "user"}, {"content", "Hi"}}}}, {"temperature", 0}, {"max_tokens", 12}};
 
@@ -101,14 +96,14 @@ TEST(Chat, CaseC12LogProbabilitiesHaveTheirBytes) {
     EXPECT_LE(token.at("logprob").get<double>(), 0.0);
     EXPECT_FALSE(token.at("bytes").empty());
   }
-  const Answer stream = server.post(kChat, with(request, {{"stream", true}}));
-  Json streamed = Json::array();
+  const Answer stream = server.post(kChat, streamed(request));
+  Json in_stream = Json::array();
   for (const Json& event : stream.events) {
     const Json& logprobs = event["choices"][0]["logprobs"];
     if (logprobs.is_null()) continue;
-    for (const Json& token : logprobs.at("content")) streamed.push_back(token);
+    for (const Json& token : logprobs.at("content")) in_stream.push_back(token);
   }
-  EXPECT_EQ(streamed, content);
+  EXPECT_EQ(in_stream, content);
 }
 
 TEST(Chat, CaseC13StopStringsHoldHereToo) {

@@ -11,12 +11,6 @@
 namespace tg::test {
 namespace {
 
-Json with(Json body, const Json& fields) {
-  body.update(fields);
-  return body;
-}
-Json streamed(const Json& body) { return with(body, {{"stream", true}}); }
-
 // Offsets count characters.
 std::string characters(const std::string& text, std::size_t from, std::size_t count) {
   std::size_t at = 0;
