@@ -76,7 +76,7 @@ TEST(PrefixCache, UsersOfOnePromptHoldItOnce) {
   auto engine = engine_for(runner, {.max_users = 8});
   const std::vector<TokenId> common = prompt_of(160, 1);  // ten pages
   std::deque<AnswerSink> sinks(8);
-  ASSERT_TRUE(engine->submit(request_of(joined(common, {1}), 40), sinks.data()).has_value());
+  ASSERT_TRUE(engine->submit(request_of(joined(common, {1}), 40), &sinks.front()).has_value());
   engine->step();
   for (TokenId u = 1; u < 8; ++u) {
     ASSERT_TRUE(
@@ -97,7 +97,7 @@ TEST(PrefixCache, UsersOfOnePromptHoldItOnce) {
 
 // Nobody could find the other's pages when they started together; afterwards they have the same.
 TEST(PrefixCache, UsersWhoStartTogetherEndUpSharing) {
-  FakeRunner runner({.block = 16, .blocks = 64});
+  FakeRunner runner({.block = 16, .blocks = 64, .max_rows = 512});
   auto engine = engine_for(runner);
   const std::vector<TokenId> common = prompt_of(100, 1);
   std::deque<AnswerSink> sinks(4);
@@ -234,7 +234,7 @@ TEST(PrefillBudget, ADecodingUserWaitsForOneChunk) {
   FakeRunner runner({.blocks = 256, .max_rows = 256});
   auto engine = engine_for(runner, {.max_users = 8, .prefill_chunk = 32});
   std::deque<AnswerSink> sinks(6);
-  ASSERT_TRUE(engine->submit(request_of({1, 2, 3}, 100), sinks.data()).has_value());
+  ASSERT_TRUE(engine->submit(request_of({1, 2, 3}, 100), &sinks.front()).has_value());
   engine->step();
   for (std::uint64_t i = 1; i < 6; ++i) {
     ASSERT_TRUE(engine->submit(request_of(prompt_of(300, i), 2), &sinks[i]).has_value());

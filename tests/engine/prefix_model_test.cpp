@@ -51,8 +51,9 @@ TEST_P(PrefixModel, C19RepeatsAreEqual) {
     for (const std::size_t length : {127U, 128U, 129U}) {
       SCOPED_TRACE(fmt::format("block {}, {} tokens", block, length));
       const std::vector<TokenId> prompt = c19_prompt(length);
-      std::vector<TokenId> other = prompt;
-      for (std::size_t i = length - 8; i < length; ++i) other[i] += 1;
+      std::vector<TokenId> changed = prompt;
+      for (std::size_t i = length - 8; i < length; ++i) changed[i] += 1;
+      const std::vector<TokenId> other = std::move(changed);
       std::vector<AnswerSink> answers[2];
       for (const bool cache : {false, true}) {
         auto e = engine(model.runner(), {.max_users = 4, .prefix_cache = cache});
