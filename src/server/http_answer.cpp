@@ -63,7 +63,7 @@ bool HttpAnswer::write(std::string piece) {
     if (static_cast<std::int64_t>(queue_.size() + in_flight_) > ways_.queue_bytes) {
       cut_off_ = true;
       taken = false;
-      queue_ = {};
+      std::string().swap(queue_);
     } else if (queue_.empty()) {
       queue_ = std::move(piece);
     } else {
@@ -144,7 +144,7 @@ bool HttpAnswer::lose() {
     const std::scoped_lock lock(mutex_);
     if (complete_) return false;
     lost_ = true;
-    queue_ = {};
+    std::string().swap(queue_);
     std::swap(callback, on_gone_);
   }
   if (callback) callback();

@@ -7,12 +7,12 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <tuple>
 #include <utility>
 
+// NOLINTBEGIN(bugprone-unused-return-value): asio returns the code that it was given to fill, too
 namespace tg {
 namespace {
 
@@ -53,41 +53,6 @@ void call_safely(F&& function) {
 }
 
 }  // namespace
-
-void HttpShared::post(std::function<void()> work) {
-  {
-    const std::scoped_lock lock(post_mutex_);
-    if (!ended_) {
-      asio::post(io, std::move(work));
-      return;
-    }
-  }
-  work();
-}
-
-void HttpShared::end_posts() {
-  {
-    const std::scoped_lock lock(post_mutex_);
-    ended_ = true;
-  }
-  io.restart();
-  io.poll();
-}
-
-const std::string& HttpShared::date() {
-  const std::time_t now = std::time(nullptr);
-  if (now != date_time_ || date_.empty()) {
-    date_time_ = now;
-    date_ = http_date(now);
-  }
-  return date_;
-}
-
-std::string HttpShared::make_id() {
-  // A full-period walk: no id twice, and none that says how many came before.
-  id_state_ = id_state_ * 6364136223846793005U + 1442695040888963407U;
-  return fmt::format("req-{:016x}", id_state_);
-}
 
 HttpConnection::HttpConnection(std::shared_ptr<HttpShared> shared, asio::ip::tcp::socket socket,
                                bool refuse)
@@ -188,7 +153,10 @@ HttpConnection::Task<> HttpConnection::serve() {
   }
   while (keep_alive_) {
     const Read outcome = co_await read_request();
-    if (outcome == Read::kClosed) co_return;
+    if (outcome == Read::kClosed) {
+      if (tls_ && !input_ended_) co_await close_gently();  // says goodbye, or it looks like a fault
+      co_return;
+    }
     if (outcome == Read::kRejected) {
       co_await reject();
       co_return;
@@ -274,6 +242,7 @@ HttpConnection::Task<HttpConnection::Read> HttpConnection::read_request() {
 
 HttpConnection::Task<HttpConnection::Read> HttpConnection::read_head(HttpParser& parser) {
   set_deadline(shared_->options.idle_timeout_s);
+  if (input_.empty()) std::string().swap(input_);  // an idle connection keeps no memory of a body
   for (;;) {
     while (input_.starts_with("\r\n")) input_.erase(0, 2);  // some clients end a body so
     if (!input_.empty() && input_ != "\r") break;
@@ -537,10 +506,11 @@ HttpConnection::Task<> HttpConnection::close_gently() {
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, code);
   if (!still_sending_ && input_.empty()) co_return;
   discard_ = true;
-  input_ = {};
+  std::string().swap(input_);
   notify();
   set_deadline(kLingerSeconds);
   while (!input_ended_ && !expired_ && !cut_ && !shared_->stopping) co_await changed();
 }
 
 }  // namespace tg
+// NOLINTEND(bugprone-unused-return-value)

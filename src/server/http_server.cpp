@@ -20,6 +20,7 @@
 
 #include "server/http_connection.h"
 
+// NOLINTBEGIN(bugprone-unused-return-value): asio returns the code that it was given to fill, too
 namespace tg {
 namespace {
 
@@ -129,6 +130,7 @@ class AsioHttpServer final : public HttpServer {
   }
   AsioHttpServer(const AsioHttpServer&) = delete;
   AsioHttpServer& operator=(const AsioHttpServer&) = delete;
+  // NOLINTNEXTLINE(bugprone-exception-escape): without memory for a message there is no orderly end
   ~AsioHttpServer() override {
     end(0.0);
     if (thread_.joinable()) thread_.join();
@@ -200,6 +202,8 @@ void AsioHttpServer::run() {
     shared_->end_posts();
   } catch (...) {  // NOLINT(bugprone-empty-catch): likewise
   }
+  // An exchange that somebody still holds would keep what the handler holds.
+  shared_->handler = nullptr;
   const std::scoped_lock lock(mutex_);
   running_ = false;
   ended_.notify_all();
@@ -264,6 +268,41 @@ void AsioHttpServer::begin_stop(Clock::time_point cut_at) {
 
 }  // namespace
 
+void HttpShared::post(std::function<void()> work) {
+  {
+    const std::scoped_lock lock(post_mutex_);
+    if (!ended_) {
+      asio::post(io, std::move(work));
+      return;
+    }
+  }
+  work();
+}
+
+void HttpShared::end_posts() {
+  {
+    const std::scoped_lock lock(post_mutex_);
+    ended_ = true;
+  }
+  io.restart();
+  io.poll();
+}
+
+const std::string& HttpShared::date() {
+  const std::time_t now = std::time(nullptr);
+  if (now != date_time_ || date_.empty()) {
+    date_time_ = now;
+    date_ = http_date(now);
+  }
+  return date_;
+}
+
+std::string HttpShared::make_id() {
+  // A full-period walk: no id twice, and none that says how many came before.
+  id_state_ = id_state_ * 6364136223846793005U + 1442695040888963407U;
+  return fmt::format("req-{:016x}", id_state_);
+}
+
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(HttpOptions options) {
   TG_RETURN_IF_ERROR(check_options(options));
   raise_descriptor_limit();
@@ -276,3 +315,4 @@ Result<std::unique_ptr<HttpServer>> HttpServer::listen(HttpOptions options) {
 }
 
 }  // namespace tg
+// NOLINTEND(bugprone-unused-return-value)

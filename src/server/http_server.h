@@ -53,9 +53,10 @@ class HttpExchange {
   // HttpOptions::stream_queue_bytes unread when a further piece comes.
   virtual bool write(std::string piece) = 0;
   virtual void finish() = 0;
-  // Called once, on the server's thread, if the client hangs up or is cut off before the answer is
-  // complete (respond() or finish()); soon, and not inside this call, when that has happened
-  // already. A second callback takes the place of the first. Dropped when the answer is complete.
+  // Called once, on the server's thread, if the client hangs up (ends its side of the connection,
+  // too) or is cut off before the answer is complete, which respond() and finish() make it. When
+  // that has happened already it is called soon, and not inside this call; after the server's end,
+  // inside. A second callback takes the place of the first. Dropped when the answer is complete.
   virtual void on_gone(std::function<void()> callback) = 0;
 };
 
@@ -88,7 +89,8 @@ struct HttpOptions {
   std::int64_t stream_queue_bytes = 1 << 20;
   std::int64_t max_connections = 4096;         // further ones get 503 and are closed
   std::vector<std::string> cors_origins = {};  // "*": any; empty: no CORS headers
-  // The body of an answer that the server gives on its own (400, 408, 413, 431, 503).
+  // The body of an answer that the server gives on its own (400, 408, 413, 417, 431, 500, 501,
+  // 503).
   std::function<std::string(int status, const std::string& message)> error_body = {};
   // One finished exchange, as a line of JSON without newline; empty: no log.
   std::function<void(const std::string& line)> access_log = {};

@@ -41,8 +41,8 @@ enum class HttpFraming : std::uint8_t {
 
 struct HttpHeadFacts {
   HttpFraming framing = HttpFraming::kLength;
-  std::string_view date;
-  std::string_view request_id;
+  std::string_view date = {};
+  std::string_view request_id = {};
   bool keep_alive = true;
   bool http_1_0 = false;  // such a client wants to be told that the connection stays
   HttpHeaders cors = {};
@@ -58,10 +58,10 @@ bool wants_close(const HttpResponse& response);
 
 // A request's CORS facts: empty strings for headers that were not sent.
 struct CorsRequest {
-  std::string_view method;
-  std::string_view origin;
-  std::string_view wanted_method;   // Access-Control-Request-Method
-  std::string_view wanted_headers;  // Access-Control-Request-Headers
+  std::string_view method = {};
+  std::string_view origin = {};
+  std::string_view wanted_method = {};   // Access-Control-Request-Method
+  std::string_view wanted_headers = {};  // Access-Control-Request-Headers
 };
 bool is_preflight(const CorsRequest& request);
 // What the answer says to a page of that origin; empty when no origin is allowed at all.
