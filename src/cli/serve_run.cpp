@@ -168,11 +168,12 @@ Result<int> run_serve(ServeOptions& o) {
     spdlog::info("{} says that it is loading until {} is loaded", url_of(o, *http), model.path);
   }
   TG_ASSIGN(loaded, LoadedModel::load(model, settings, plan, engine_options(o), speculation));
+  // A launcher hands a signal on to all ranks: the others go on until the first one lets them go.
+  ServeSignals::start_counting();
   if (!loaded->leads()) return loaded->serve();
   const std::int64_t most_tokens = loaded->engine().max_tokens_per_request();
   engine = std::make_unique<EngineThread>(loaded->engine(),
                                           EngineThreadOptions{.max_waiting = o.max_waiting});
-  ServeSignals::start_counting();
   api->serve_with(*engine, most_tokens);
   print_out("Listening on {}\n", url_of(o, *http));
   std::fflush(stdout);

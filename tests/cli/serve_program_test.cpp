@@ -13,6 +13,7 @@
 
 #include "cli/http_servers.h"
 #include "cli/program.h"
+#include "cli/serve_plan.h"
 #include "server/http_client.h"
 #include "text/utf8.h"
 
@@ -338,6 +339,15 @@ TEST(Serve, ASignalLetsAnswersEndAndASecondOneDoesNot) {
   EXPECT_TRUE(contains(cut.body, "shutting_down")) << cut.body;
   EXPECT_EQ(server.wait(), 0);
   EXPECT_LT(seconds_since(begin), 5.0);
+}
+
+TEST(ServePlan, PagesAreForCommonUseAndForOneLongSequenceIfTheyFit) {
+  const std::int64_t plenty = 1 << 30;
+  EXPECT_EQ(pages_to_share(32, 2048, 64, plenty), 32 * 32);
+  EXPECT_EQ(pages_to_share(32, 512, 64, plenty), 32 * 8) << "users cannot fill more";
+  EXPECT_EQ(pages_to_share(32, 131072, 64, plenty), 2048) << "one long sequence";
+  EXPECT_EQ(pages_to_share(32, 131072, 64, 100), 100) << "the memory's limit";
+  EXPECT_EQ(pages_to_share(1, 100, 64, 0), 1);
 }
 
 TEST(Serve, RefusesBeforeItLoads) {
