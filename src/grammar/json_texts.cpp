@@ -61,9 +61,6 @@ Regex spelled_inside(const Regex& tree) {
 
 // `names` agree up to `depth`; what goes on from there and is none of them.
 Regex other_than(const std::vector<std::vector<char32_t>>& names, std::size_t depth) {
-  const auto any = [] {
-    return regex_repeat(regex_set(plain_characters()), 0, RegexTree::kNoLimit);
-  };
   CodePointSet taken;
   std::vector<Regex> parts;
   bool is_name = false;
@@ -79,11 +76,10 @@ Regex other_than(const std::vector<std::vector<char32_t>>& names, std::size_t de
       same.push_back(names[i]);
     }
     taken = taken.also(one_character(c));
-    parts.push_back(
-        regex_sequence({regex_set(one_character(c).without(plain_characters().complement())),
-                        other_than(same, depth + 1)}));
+    parts.push_back(regex_sequence({regex_set(one_character(c)), other_than(same, depth + 1)}));
   }
-  parts.push_back(regex_sequence({regex_set(plain_characters().without(taken)), any()}));
+  const Regex any = regex_repeat(regex_set(CodePointSet::all()), 0, RegexTree::kNoLimit);
+  parts.push_back(regex_sequence({regex_set(taken.complement()), any}));
   if (!is_name) parts.push_back(regex_empty());
   return regex_either(std::move(parts));
 }
@@ -93,10 +89,13 @@ struct FormatPattern {
   std::string_view pattern;  // empty: a format of JSON Schema that is not supported
 };
 
-#define TG_DATE                                                                                   \
-  "(?:\\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|" \
-  "02-(?:0[1-9]|1\\d|2[0-8]))|(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|"                        \
-  "(?:[02468][048]|[13579][26])00)-02-29)"
+// Of the proleptic Gregorian calendar from the year 1 on, with its leap years.
+#define TG_YEAR "(?:000[1-9]|00[1-9]\\d|0[1-9]\\d\\d|[1-9]\\d{3})"
+#define TG_DAY                                                                          \
+  "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|" \
+  "02-(?:0[1-9]|1\\d|2[0-8]))"
+#define TG_FOURTH "(?:0[48]|[2468][048]|[13579][26])"
+#define TG_DATE "(?:" TG_YEAR "-" TG_DAY "|(?:\\d\\d" TG_FOURTH "|" TG_FOURTH "00)-02-29)"
 #define TG_TIME                                                                      \
   "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?(?:Z|[+-](?:[01]\\d|2[0-3]):" \
   "[0-5]\\d)"
@@ -131,6 +130,9 @@ constexpr std::array<FormatPattern, 19> kFormats = {{
     {"regex", ""},
 }};
 
+#undef TG_YEAR
+#undef TG_DAY
+#undef TG_FOURTH
 #undef TG_DATE
 #undef TG_TIME
 #undef TG_LABEL
@@ -207,12 +209,13 @@ Regex json_value(const nlohmann::ordered_json& value) {
 }
 
 Regex json_name_other_than(const std::vector<std::string>& names) {
+  if (names.empty()) return json_string();
   std::vector<std::vector<char32_t>> sorted;
   sorted.reserve(names.size());
   for (const std::string& name : names) sorted.push_back(code_points(name));
   std::sort(sorted.begin(), sorted.end());
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  return quoted(other_than(sorted, 0));
+  return json_string_of(other_than(sorted, 0));
 }
 
 Result<Regex> json_format(std::string_view name) {

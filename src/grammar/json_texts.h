@@ -27,7 +27,8 @@ Regex json_string_of(const Regex& text);
 // A fixed value; with white space as above in arrays and objects.
 Regex json_value(const nlohmann::ordered_json& value);
 
-// A string without escapes that is none of `names`, in quotes.
+// A string that is none of `names`, spelled as in json_string_of(), which leaves no other way to
+// write one of them; any string when there are none.
 Regex json_name_other_than(const std::vector<std::string>& names);
 
 // The pattern (of the text, without quotes) of a "format" of JSON Schema. kUnsupported by name for

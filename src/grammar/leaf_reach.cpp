@@ -1,39 +1,44 @@
 #include "grammar/leaf_reach.h"
 
 #include <array>
+#include <optional>
 
 namespace tg {
 namespace {
 
-// Kinds of bytes of which each one leaves the automaton in the state it is in.
+constexpr std::uint64_t kUsedKinds = [] {
+  std::uint64_t used = 0;
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    used |= std::uint64_t{1} << byte_kind(static_cast<std::uint8_t>(byte));
+  }
+  return used;
+}();
+
+// Kinds of bytes of which each one leaves the automaton in the state it is in. A walk meets few
+// states often: one that loops, and those inside of its characters.
 class LoopKinds {
  public:
-  explicit LoopKinds(const ByteAutomaton& automaton) : automaton_(automaton) {
-    std::uint64_t used = 0;
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      kinds_[byte] = std::uint64_t{1} << byte_kind(static_cast<std::uint8_t>(byte));
-      used |= kinds_[byte];
-    }
-    used_ = used;
-  }
+  explicit LoopKinds(const ByteAutomaton& automaton) : automaton_(automaton) {}
 
   std::uint64_t of(ByteAutomaton::State state) {
-    if (state == known_) return loops_;
+    Known& known = known_[state % known_.size()];
+    if (known.state == state) return known.loops;
     std::uint64_t leave = 0;
     for (unsigned byte = 0; byte < 256; ++byte) {
-      if (automaton_.next(state, static_cast<std::uint8_t>(byte)) != state) leave |= kinds_[byte];
+      const auto b = static_cast<std::uint8_t>(byte);
+      if (automaton_.next(state, b) != state) leave |= std::uint64_t{1} << byte_kind(b);
     }
-    known_ = state;
-    loops_ = used_ & ~leave;
-    return loops_;
+    known = {state, kUsedKinds & ~leave};
+    return known.loops;
   }
 
  private:
+  struct Known {
+    ByteAutomaton::State state = ByteAutomaton::kDead;
+    std::uint64_t loops = 0;
+  };
   const ByteAutomaton& automaton_;
-  std::array<std::uint64_t, 256> kinds_{};
-  std::uint64_t used_ = 0;
-  ByteAutomaton::State known_ = ByteAutomaton::kDead;
-  std::uint64_t loops_ = 0;
+  std::array<Known, 64> known_{};
 };
 
 }  // namespace
@@ -61,11 +66,9 @@ std::uint64_t reach_leaf(const TokenVocabulary& vocabulary, const FormLeaf& leaf
     states = many.data();
   }
   states[0] = state;
-  // Worth its 256 look-ups where a loop can save more than that.
-  const bool try_loops = !leaf.counted() && end - from > 4096;
-  std::uint64_t loops = 0;
-  FormLeaf::State loops_of = FormLeaf::kDead;
-  LoopKinds kinds(leaf.automaton());
+  // Worth its look-ups where a loop can save more than that.
+  std::optional<LoopKinds> loops;
+  if (!leaf.counted() && end - from > 4096) loops.emplace(leaf.automaton());
   std::uint64_t looked_at = 0;
   for (std::uint32_t at = from + 1; at < end;) {
     const TokenVocabulary::Node& node = nodes[at];
@@ -78,16 +81,11 @@ std::uint64_t reach_leaf(const TokenVocabulary& vocabulary, const FormLeaf& leaf
     }
     const bool below = node.end > at + 1;
     if (below && borders != nullptr && leaf.accepts(after)) borders->push_back(at);
-    if (below && try_loops && node.end - at > 8 && (borders == nullptr || !leaf.accepts(after))) {
-      if (after != loops_of) {
-        loops = kinds.of(after);
-        loops_of = after;
-      }
-      if ((node.kinds_below & ~loops) == 0) {  // the whole subtree stays in this state
-        add_to_mask(ids.subspan(node.ids, nodes[node.end].ids - node.ids), mask);
-        at = node.end;
-        continue;
-      }
+    if (loops && node.end - at > 8 && (borders == nullptr || !leaf.accepts(after)) &&
+        (node.kinds_below & ~loops->of(after)) == 0) {  // the whole subtree stays in this state
+      add_to_mask(ids.subspan(node.ids, nodes[node.end].ids - node.ids), mask);
+      at = node.end;
+      continue;
     }
     add_to_mask(ids.subspan(node.ids, nodes[at + 1].ids - node.ids), mask);
     states[depth] = after;

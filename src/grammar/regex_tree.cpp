@@ -50,8 +50,11 @@ Regex regex_sequence(std::vector<Regex> parts) {
 
 Regex regex_either(std::vector<Regex> parts) {
   std::vector<Regex> kept;
+  bool has_empty = false;
   for (Regex& part : parts) {
-    if (part->kind != Kind::kNothing) kept.push_back(std::move(part));
+    if (part->kind == Kind::kNothing || (part->kind == Kind::kEmpty && has_empty)) continue;
+    has_empty = has_empty || part->kind == Kind::kEmpty;
+    kept.push_back(std::move(part));
   }
   if (kept.empty()) return regex_nothing();
   return kept.size() == 1 ? kept[0] : tree_of(Kind::kEither, std::move(kept));

@@ -1,6 +1,5 @@
 #include "grammar/schema_reader.h"
 
-#include <cmath>
 #include <string>
 #include <vector>
 
@@ -19,11 +18,7 @@ class SchemaLimits : public nlohmann::json_sax<nlohmann::ordered_json> {
   bool boolean(bool /*value*/) override { return true; }
   bool number_integer(std::int64_t /*value*/) override { return true; }
   bool number_unsigned(std::uint64_t /*value*/) override { return true; }
-  bool number_float(double value, const std::string& text) override {
-    if (std::isfinite(value)) return true;
-    problem_ = "the number " + text.substr(0, 40) + " is too large";
-    return false;
-  }
+  bool number_float(double /*value*/, const std::string& /*text*/) override { return true; }
   bool string(std::string& /*value*/) override { return true; }
   bool binary(nlohmann::ordered_json::binary_t& /*value*/) override { return true; }
   bool start_object(std::size_t /*size*/) override { return open(); }
@@ -39,7 +34,11 @@ class SchemaLimits : public nlohmann::json_sax<nlohmann::ordered_json> {
     return problem_.empty();
   }
   bool parse_error(std::size_t position, const std::string& /*token*/,
-                   const nlohmann::detail::exception& /*what*/) override {
+                   const nlohmann::detail::exception& what) override {
+    constexpr int kNumberOverflow = 406;  // of the library
+    if (what.id == kNumberOverflow) {
+      problem_ = fmt::format("a number that is too large, at byte {}", position);
+    }
     bad_at_ = position;
     malformed_ = true;
     return false;

@@ -18,13 +18,15 @@ class FormConstraint : public TokenConstraint {
         run_(grammar->form()) {}
 
   Result<std::span<const std::uint32_t>> allowed_after(std::span<const TokenId> output) override {
-    if (output.size() < followed_) {  // an answer that starts again
+    // Another answer than before: from the start.
+    if (output.size() < followed_ || (followed_ > 0 && output[followed_ - 1] != last_)) {
       run_ = FormRun(run_.shared_form());
       followed_ = 0;
       stopped_ = false;
     }
     for (; followed_ < output.size(); ++followed_) {
       TG_RETURN_IF_ERROR(follow(output[followed_]));
+      last_ = output[followed_];
     }
     if (stopped_) {  // ignore_eos: what comes behind the end is not text of the form
       auto mask = std::make_shared<MaskWords>(vocabulary_->mask_words());
@@ -63,7 +65,8 @@ class FormConstraint : public TokenConstraint {
   std::shared_ptr<TokenMasks> masks_;
   FormRun run_;
   std::size_t followed_ = 0;  // tokens of the answer
-  bool stopped_ = false;      // a stop id was among them
+  TokenId last_ = 0;
+  bool stopped_ = false;  // a stop id was among them
   std::shared_ptr<const MaskWords> mask_;
 };
 

@@ -75,10 +75,11 @@ class TokenMasks::Maker {
 
   Status check_work() const {
     if (looked_at_ <= kMostNodes && continuations_.size() <= kMostContinuations) return {};
-    return error(ErrorCode::kOutOfCapacity,
-                 "the form is too ambiguous: the tokens that may come next need more than {} steps or "
-                 "{} continuations",
-                 kMostNodes, kMostContinuations);
+    return error(
+        ErrorCode::kOutOfCapacity,
+        "the form is too ambiguous: the tokens that may come next need more than {} steps or "
+        "{} continuations",
+        kMostNodes, kMostContinuations);
   }
 
   void keep(std::uint64_t key, const std::shared_ptr<const Reach>& reach) {

@@ -4,21 +4,6 @@
 
 namespace tg {
 
-unsigned byte_kind(std::uint8_t byte) {
-  if (byte >= 0x80) return byte < 0xC0 ? 0 : 1;
-  if (byte == '\n' || byte == '\r' || byte == '\t') return 3;
-  if (byte < 0x20 || byte == 0x7F) return 2;
-  if (byte >= '0' && byte <= '9') return 4;
-  if (byte >= 'A' && byte <= 'Z') return byte <= 'F' ? 5 : 6;
-  if (byte >= 'a' && byte <= 'z') return byte <= 'f' ? 7 : 8;
-  // The 33 signs from space on, without digits and letters.
-  unsigned sign = byte - 0x20U;
-  if (byte > '9') sign -= 10;
-  if (byte > 'Z') sign -= 26;
-  if (byte > 'z') sign -= 26;
-  return 9 + sign;
-}
-
 TokenVocabulary::TokenVocabulary(const Tokenizer& tokenizer, std::span<const TokenId> stop_ids)
     : vocab_size_(tokenizer.vocab_size()), stop_ids_(stop_ids.begin(), stop_ids.end()) {
   std::sort(stop_ids_.begin(), stop_ids_.end());

@@ -2,8 +2,10 @@
 // allowed tokens: each must end, and be valid by a validator of its own.
 #include <gmock/gmock.h>
 
+#include <bit>
 #include <fstream>
 #include <random>
+#include <set>
 
 #include "grammar_forms.h"
 #include "json_validator.h"
@@ -93,6 +95,21 @@ std::vector<TokenId> ids_by_brute_force(const Grammar& grammar, const Tokenizer&
   return ids;
 }
 
+// One of the mask's ids, all possible if not equally likely; -1 when there is none.
+TokenId any_id(std::span<const std::uint32_t> mask, std::mt19937& random) {
+  const std::size_t begin = random() % mask.size();
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    const std::size_t word = (begin + i) % mask.size();
+    if (mask[word] == 0) continue;
+    std::uint32_t bits = mask[word];
+    const unsigned skipped =
+        static_cast<unsigned>(random()) % static_cast<unsigned>(std::popcount(bits));
+    for (unsigned k = 0; k < skipped; ++k) bits &= bits - 1;
+    return static_cast<TokenId>(32 * word + static_cast<unsigned>(std::countr_zero(bits)));
+  }
+  return -1;
+}
+
 // A random answer. It gets short by preferring tokens that close something.
 struct Walk {
   std::vector<TokenId> output;
@@ -104,15 +121,15 @@ Walk random_walk(const GrammarPointer& grammar, const VocabularyPointer& vocabul
   const std::unique_ptr<TokenConstraint> constraint = make_token_constraint(vocabulary, grammar);
   Walk walk;
   while (walk.output.size() < 5000) {
-    const std::vector<TokenId> ids = ids_of(mask_after(*constraint, walk.output));
-    if (ids.empty()) {
+    const std::span<const std::uint32_t> mask = mask_after(*constraint, walk.output);
+    TokenId chosen = mask.empty() ? -1 : any_id(mask, random);
+    if (chosen < 0) {
       ADD_FAILURE() << "a dead end behind " << walk.text;
       return walk;
     }
-    TokenId chosen = ids[random() % ids.size()];
     const std::size_t tries = walk.output.size() < 100 ? 2 : 40;
     for (std::size_t i = 0; i < tries; ++i) {
-      const TokenId other = ids[random() % ids.size()];
+      const TokenId other = any_id(mask, random);
       const std::string_view bytes = tokenizer.token_bytes(other);
       if (vocabulary->is_stop(other) || bytes.find_first_of("\"}]") == 0) chosen = other;
     }
