@@ -25,6 +25,7 @@ enum class ErrorCode {
   kNotFound,       // a file, tensor or name is missing
   kOutOfCapacity,  // memory, pages or context do not suffice; the message has the arithmetic
   kIo,             // the operating system refused; the message has errno's text
+  kBusy,           // a queue is full or the program is about to end; later it may work
   kInternal,       // our own mistake
 };
 

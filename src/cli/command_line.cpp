@@ -61,6 +61,7 @@ int run_words(int argc, char** argv) {
   add_decode_demo_command(program, chosen);
   add_generate_command(program, chosen);
   add_chat_command(program, chosen);
+  add_serve_command(program, chosen);
   add_tokenize_command(program, chosen);
   add_inspect_command(program, chosen);
   add_repack_command(program, chosen);

@@ -22,6 +22,7 @@ void add_text_demo_command(CLI::App& program, ChosenCommand& chosen);
 void add_decode_demo_command(CLI::App& program, ChosenCommand& chosen);
 void add_generate_command(CLI::App& program, ChosenCommand& chosen);
 void add_chat_command(CLI::App& program, ChosenCommand& chosen);
+void add_serve_command(CLI::App& program, ChosenCommand& chosen);
 void add_tokenize_command(CLI::App& program, ChosenCommand& chosen);
 void add_inspect_command(CLI::App& program, ChosenCommand& chosen);
 void add_repack_command(CLI::App& program, ChosenCommand& chosen);

@@ -278,6 +278,16 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const OpenedModel& model,
                                                        const RunSettings& settings,
                                                        const ContextPlan& plan, std::int64_t users,
                                                        const Speculation& speculation) {
+  EngineOptions engine;
+  engine.max_users = users;
+  return load(model, settings, plan, std::move(engine), speculation);
+}
+
+Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const OpenedModel& model,
+                                                       const RunSettings& settings,
+                                                       const ContextPlan& plan,
+                                                       EngineOptions engine,
+                                                       const Speculation& speculation) {
   const auto begin = std::chrono::steady_clock::now();
   if (speculation.draft != nullptr) {
     TG_RETURN_IF_ERROR(check_memory_of_both(model, *speculation.draft, settings, plan));
@@ -287,7 +297,7 @@ Result<std::unique_ptr<LoadedModel>> LoadedModel::load(const OpenedModel& model,
   if (speculation.draft != nullptr) {
     TG_RETURN_IF_ERROR(loaded->load_draft(*speculation.draft, settings, plan));
   }
-  TG_RETURN_IF_ERROR(loaded->start_engine(users, speculation));
+  TG_RETURN_IF_ERROR(loaded->start_engine(std::move(engine), speculation));
   loaded->load_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loaded;
 }
@@ -362,7 +372,7 @@ Status LoadedModel::load_draft(const OpenedModel& draft, const RunSettings& sett
   return {};
 }
 
-Status LoadedModel::start_engine(std::int64_t users, const Speculation& speculation) {
+Status LoadedModel::start_engine(EngineOptions engine_options, const Speculation& speculation) {
   // The first touch of every buffer is slow and belongs to loading, not to the first user's answer.
   // Mapped weights were brought in already, and there a step would be half of what a start takes.
   const TokenId token = 0;
@@ -380,10 +390,8 @@ Status LoadedModel::start_engine(std::int64_t users, const Speculation& speculat
     proposer_ = std::make_unique<NgramProposer>();
   }
 
-  EngineOptions engine_options;
-  engine_options.max_users = users;
   engine_options.speculation = {proposer_.get(), speculation.tokens, speculation.rows};
-  TG_ASSIGN(engine_, Engine::create(*runner_, engine_options));
+  TG_ASSIGN(engine_, Engine::create(*runner_, std::move(engine_options)));
   return {};
 }
 

@@ -78,6 +78,11 @@ class LoadedModel {
                                                    const RunSettings& settings,
                                                    const ContextPlan& plan, std::int64_t users,
                                                    const Speculation& speculation = {});
+  // The same with more to say about the engine; its proposer is set here.
+  static Result<std::unique_ptr<LoadedModel>> load(const OpenedModel& model,
+                                                   const RunSettings& settings,
+                                                   const ContextPlan& plan, EngineOptions engine,
+                                                   const Speculation& speculation);
   // The same without an engine: for who drives the runner himself.
   static Result<std::unique_ptr<LoadedModel>> load_runner(const OpenedModel& model,
                                                           const RunSettings& settings,
@@ -98,7 +103,7 @@ class LoadedModel {
   explicit LoadedModel(const RunSettings& settings)
       : transport_(settings.transport), team_(settings.threads, -1, settings.cpus) {}
   Status load_draft(const OpenedModel& draft, const RunSettings& settings, const ContextPlan& plan);
-  Status start_engine(std::int64_t users, const Speculation& speculation);
+  Status start_engine(EngineOptions engine_options, const Speculation& speculation);
 
   std::shared_ptr<Transport> transport_;
   ThreadTeam team_;

@@ -1,7 +1,7 @@
 // What: the one loop that turns requests into tokens: continuous batching over a ModelRunner. Each
 //   step(): cancellations, plan (scheduler.h), pages, one runner step, stop rules, events.
-//   A request's tokens depend on itself alone (ids, parameters, seed), never on its batch mates and
-//   never on what a Proposer guessed.
+//   A request's tokens depend on itself alone (ids, parameters, seed), never on its batch mates,
+//   never on what a Proposer guessed or on what the prefix cache had of it.
 // Who owns: the caller owns runner, proposer and sinks, which outlive the engine's use; the engine
 //   owns all request and page state. An engine that goes away with requests in it sends no events.
 // Thread: one thread calls everything here.
@@ -17,7 +17,7 @@
 
 #include "base/result.h"
 #include "engine/admission.h"
-#include "engine/page_pool.h"
+#include "engine/kv_pages.h"
 #include "engine/proposer.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -38,6 +38,12 @@ struct EngineOptions {
   std::int64_t max_users = 32;       // 1..256 requests in flight; more wait in the queue
   std::int64_t max_rows = 0;         // rows of a step; 0: as many as the runner takes
   std::int64_t prefill_chunk = 512;  // prompt rows of one user in a step; 0: no limit but max_rows
+  // Prompt rows of all users in a step in which somebody decodes: what a decoding user waits for
+  // between two tokens. 0: a prefill_chunk.
+  std::int64_t prefill_rows = 0;
+  // Prompts, and what is computed again after a preemption, take the pages that hold the same
+  // beginning already. Shows in times and counts only.
+  bool prefix_cache = true;
   std::optional<std::uint64_t> shuffle_pages = {};  // seed: hand out pages in a random order
   std::function<double()> clock = {};  // seconds, never decreasing; empty: the steady clock
   SpeculationOptions speculation = {};
@@ -56,6 +62,11 @@ struct EngineStats {
   std::int64_t submitted = 0;
   std::int64_t refused = 0;
   std::int64_t finished = 0;  // for whatever reason
+  // Tokens of prompts when they start, and of these those that the prefix cache had. (Not of
+  // prompts that are scored.)
+  std::int64_t prefix_queries = 0;
+  std::int64_t prefix_hits = 0;
+  std::int64_t prefix_evictions = 0;  // pages that it lost to others
 };
 
 // What the last step() did; no rows when there was nothing to run.
@@ -67,6 +78,7 @@ struct StepReport {
   double started_s = 0.0;
   double runner_s = 0.0;  // inside ModelRunner::step
   double total_s = 0.0;
+  std::optional<Error> failure = {};  // of the runner; it ended the requests of the step
 };
 
 class Engine {
@@ -86,6 +98,9 @@ class Engine {
   // no such request, or it has ended.
   bool cancel(RequestId id);
 
+  // Ends every request that is there now: on_finish(kError), at once. Not inside a sink.
+  void fail_all(const Error& why);
+
   // One step; false when nothing is left to do. A failure of the runner ends the requests of that
   // step (kError) and nobody else.
   bool step();
@@ -97,11 +112,13 @@ class Engine {
   bool idle() const { return sequences_.empty(); }
   std::int64_t running() const;  // users holding pages
   std::int64_t waiting() const;
-  std::int64_t free_pages() const;   // over all KV domains
+  std::int64_t free_pages() const;   // over all KV domains, what is kept for its prefix included
   std::int64_t total_pages() const;  // over all KV domains
   const EngineStats& stats() const { return stats_; }
   const StepReport& last_step() const { return last_step_; }
 
+  // What submit() checks a request with; stays the same.
+  AdmissionLimits admission_limits() const;
   // See AdmissionLimits.
   std::int64_t max_tokens_per_request() const;
 
@@ -110,13 +127,17 @@ class Engine {
   struct Batch;
   Engine(ModelRunner& runner, EngineOptions options);
 
-  AdmissionLimits admission_limits() const;
+  KvPages& pages_of(const Sequence& sequence);
   void finish(Sequence& sequence, FinishReason reason, Error error = {});
+  void publish(Sequence& s);
   void drop_finished();
   // The parts of step(), in their order.
   std::int64_t proposals_for(Sequence& s);
   void list_state();
+  void list_waiting(Sequence& s, const ScheduledSequence& scheduled);
   void take_pages(const StepPlan& step_plan);
+  void preempt(Sequence& s);
+  void admit(Sequence& s, const PlannedWork& work);
   void propose(const StepPlan& step_plan);
   void forget_all();
   void keep_proposals(Sequence& s, std::int64_t most);
@@ -133,11 +154,13 @@ class Engine {
   EngineOptions options_;
   KvCapacity capacity_;
   SchedulerLimits limits_;
-  std::vector<PagePool> pools_;  // per KV domain
+  std::vector<KvPages> pages_;  // per KV domain
   // By id, which is the order of arrival; nodes do not move, so events may submit.
   std::map<RequestId, std::unique_ptr<Sequence>> sequences_;
+  std::vector<Sequence*> order_;  // all of them by priority, then id
   RequestId last_id_ = 0;
-  SchedulerState state_;  // of the step in progress, as are these
+  SchedulerState state_;          // of the step in progress, as are these
+  std::int64_t rows_listed_ = 0;  // that the waiting ones listed so far can take at least
   Scheduler scheduler_;
   std::unique_ptr<Batch> batch_;
   Proposer* proposer_;

@@ -39,6 +39,7 @@ void AnswerSink::on_finish(const FinishEvent& event) {
   prompt_tokens = event.prompt_tokens;
   completion_tokens = event.completion_tokens;
   preemptions = event.preemptions;
+  cached_tokens = event.cached_tokens;
   speculation = event.speculation;
   timing = event.timing;
 }

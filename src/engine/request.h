@@ -37,9 +37,12 @@ struct Request {
   bool ignore_eos = false;          // stop_ids have no effect
   std::int64_t min_new_tokens = 0;  // stop_ids cannot be chosen before so many tokens
   // Log-probabilities of prompt_ids[1..] with the best `prompt_top_n` each: one on_prompt_scores.
+  // Every row of the prompt is run then, whatever the prefix cache has.
   bool score_prompt = false;
   std::int32_t prompt_top_n = 0;
   TokenMask* mask = nullptr;  // none = every id is allowed
+  // Lower comes first, from the queue and for pages; equals in the order of submit().
+  std::int32_t priority = 0;
 };
 
 enum class FinishReason : std::uint8_t {
@@ -90,6 +93,7 @@ struct FinishEvent {
   std::int64_t prompt_tokens = 0;      // as given
   std::int64_t completion_tokens = 0;  // every sampled token, the stop id included
   std::int64_t preemptions = 0;        // how often its pages were taken and recomputed
+  std::int64_t cached_tokens = 0;      // of the prompt, found in the prefix cache when it started
   SpeculationCounts speculation;
   const RequestTiming& timing;
 };
@@ -121,6 +125,7 @@ class AnswerSink : public TokenSink {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;
   std::int64_t preemptions = 0;
+  std::int64_t cached_tokens = 0;
   SpeculationCounts speculation;
   RequestTiming timing;
 

@@ -36,9 +36,11 @@ struct RowAsk {
 struct StepSequence {
   std::span<const TokenId> tokens;
   std::int64_t first_position = 0;  // positions before it are already in `pages`
-  std::span<const PageId> pages;    // pages[p / block] holds position p, up to the last token here
-  std::int32_t kv_domain = 0;       // which pool the ids are of; < kv_domains()
-  std::span<const RowAsk> asks;     // rows ascending
+  // pages[p / block] holds position p, up to the last token here. Sequences with the same beginning
+  // may have the same pages there; a page that one of them writes in this step is its alone.
+  std::span<const PageId> pages;
+  std::int32_t kv_domain = 0;    // which pool the ids are of; < kv_domains()
+  std::span<const RowAsk> asks;  // rows ascending
 };
 
 struct StepBatch {
@@ -70,9 +72,9 @@ class ModelRunner {
   virtual std::int64_t max_context() const = 0;
   virtual KvCapacity kv_capacity() const = 0;
   virtual std::int32_t kv_domains() const = 0;
-  // Errors (kBadArgument, kInternal) leave the KV cache unspecified for the sequences of the batch
-  // only. A page id outside the pool, a position without a page or a token outside the vocabulary
-  // is an error with the numbers, never an access.
+  // Errors (kBadArgument, kInternal) leave the KV cache unspecified at the positions of the batch's
+  // rows only. A page id outside the pool, a position without a page or a token outside the
+  // vocabulary is an error with the numbers, never an access.
   virtual Result<StepResult> step(const StepBatch& batch) = 0;
 };
 

@@ -69,10 +69,10 @@ class FakeRunner : public ModelRunner {
 
   Result<StepResult> step(const StepBatch& batch) override {
     ++steps;
-    if (fail_at_step == steps)
-      return error(ErrorCode::kInternal, "the fake fails at step {}", steps);
+    if (in_step) in_step();
+    const bool fails = steps >= fail_at_step && steps < fail_at_step + failures;
     answers_.clear();
-    std::set<std::pair<std::int32_t, PageId>> used;
+    std::set<std::pair<std::int32_t, PageId>> written, read;
     std::int64_t rows = 0;
     for (const StepSequence& s : batch.sequences) {
       const auto count = static_cast<std::int64_t>(s.tokens.size());
@@ -82,14 +82,25 @@ class FakeRunner : public ModelRunner {
         return broken("a position without a page");
       }
       if (s.first_position + count > options_.context) return broken("past the context");
-      for (const PageId page : s.pages) {
+      for (std::size_t i = 0; i < s.pages.size(); ++i) {
+        const PageId page = s.pages[i];
         if (page < 0 || page >= options_.blocks) return broken("a page outside the pool");
-        if (!used.emplace(s.kv_domain, page).second) return broken("a page of two sequences");
+        // Full pages in front may be those of others too, the rest is its own.
+        const bool full = static_cast<std::int64_t>(i + 1) * options_.block <= s.first_position;
+        if (full) {
+          read.emplace(s.kv_domain, page);
+        } else if (!written.emplace(s.kv_domain, page).second) {
+          return broken("a page of two sequences");
+        }
       }
       for (std::int64_t i = 0; i < count; ++i) {
-        cell(s, s.first_position + i) = s.tokens[static_cast<std::size_t>(i)];
+        cell(s, s.first_position + i) = fails ? -9 : s.tokens[static_cast<std::size_t>(i)];
       }
     }
+    for (const auto& page : written) {
+      if (read.contains(page)) return broken("a page of two sequences");
+    }
+    if (fails) return error(ErrorCode::kInternal, "the fake fails at step {}", steps);
     if (rows > options_.max_rows) return broken("too many rows");
     most_rows = std::max(most_rows, rows);
     most_sequences = std::max(most_sequences, batch.sequences.size());
@@ -122,6 +133,8 @@ class FakeRunner : public ModelRunner {
   std::size_t most_sequences = 0;
   std::int64_t scored_rows = 0;
   std::int64_t fail_at_step = -1;  // counted from 1
+  std::int64_t failures = 1;       // steps, from that one on
+  std::function<void()> in_step;   // called in each step, if set
   bool drop_an_answer = false;
   std::string broken_rule;  // what a batch did wrong; "" = nothing so far
 

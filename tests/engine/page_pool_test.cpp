@@ -46,11 +46,49 @@ TEST(PagePoolDeathTest, ReleasingTwiceOrAStrangerIsOurMistake) {
   ASSERT_TRUE(pool.allocate(1, table));
   PageTable copy = table;
   pool.release(table);
-  EXPECT_DEATH(pool.release(copy), "taken_");
+  EXPECT_DEATH(pool.release(copy), "holders");
   PageTable stranger = {3};
-  EXPECT_DEATH(pool.release(stranger), "taken_");
+  EXPECT_DEATH(pool.release(stranger), "holders");
   PageTable negative = {-1};
-  EXPECT_DEATH(pool.release(negative), "taken_");
+  EXPECT_DEATH(pool.release(negative), "holders");
+}
+
+TEST(PagePool, APageIsFreeWhenNobodyHoldsIt) {
+  PagePool pool(2);
+  PageTable first, second;
+  ASSERT_TRUE(pool.allocate(1, first));
+  pool.share(first[0]);
+  second = first;
+  EXPECT_EQ(pool.holders(first[0]), 2);
+  pool.release(first);
+  EXPECT_EQ(pool.free_pages(), 1);
+  pool.release(second);
+  EXPECT_EQ(pool.free_pages(), 2);
+  pool.share(0);  // a free one: its contents are still there
+  EXPECT_EQ(pool.free_pages(), 1);
+  ASSERT_TRUE(pool.allocate(1, second));
+  EXPECT_EQ(second[0], 1);
+  EXPECT_FALSE(pool.allocate(1, second));
+  pool.release(0);
+  EXPECT_EQ(pool.free_pages(), 1);
+}
+
+TEST(PagePool, KeptPagesGoLastTheOldestFirst) {
+  PagePool pool(5);
+  PageTable table;
+  ASSERT_TRUE(pool.allocate(5, table));
+  for (const PageId page : {1, 3, 4}) pool.keep(page);
+  pool.release(3);
+  pool.release(0);
+  pool.release(1);
+  pool.release(2);
+  pool.release(4);
+  table.clear();
+  ASSERT_TRUE(pool.allocate(5, table));
+  EXPECT_EQ(table, (PageTable{2, 0, 3, 1, 4}));
+  pool.release(table);  // handed out: nothing is kept any more
+  ASSERT_TRUE(pool.allocate(5, table));
+  EXPECT_EQ(table, (PageTable{2, 0, 3, 1, 4}));
 }
 
 TEST(PagesFor, RoundsUp) {

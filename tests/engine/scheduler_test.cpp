@@ -3,9 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
-#include <random>
-#include <string>
+#include <vector>
 
 #include "engine/page_pool.h"
 
@@ -188,260 +186,82 @@ TEST(Scheduler, ProposalsTakeNoPageThatSomebodyMayNeed) {
   EXPECT_EQ(proposals_of(plan(state)), (std::vector<std::int64_t>{1, 0}));
 }
 
-// One random life of a server, driven by plain numbers: arrivals, cancels, ends, small pools.
-// Checks each plan against the rules of scheduler.h and returns what went wrong, or "".
-class Trace {
- public:
-  explicit Trace(std::uint64_t seed) : random_(seed) {
-    state_.limits.max_users = pick(1, pick(0, 3) == 0 ? 32 : 6);
-    state_.limits.max_rows = state_.limits.max_users + pick(0, 40);
-    state_.limits.prefill_chunk = pick(0, 2) == 0 ? 0 : pick(1, 24);
-    state_.limits.block = pick(1, 8);
-    pages_ = pick(1, 24);
-    const std::int64_t domains = pick(0, 2) == 0 ? pick(2, 4) : 1;
-    for (std::int64_t i = 0; i < domains; ++i) {
-      pools_.emplace_back(pages_, static_cast<std::uint64_t>(i));
-    }
-    arrivals_ = pick(1, 30);
-    proposes_ = seed % 2 == 1;
-    if (proposes_) state_.limits.proposal_rows = pick(2, 48);
-  }
+TEST(Scheduler, PrioritiesAreTheOrderOfTheLists) {
+  SchedulerState state = state_of(4, 512, 0, 0);
+  // As the engine lists them: 5 comes first though it came last.
+  state.running = {running(5, 16, 17), running(1, 16, 17), running(2, 10, 11)};
+  const StepPlan p = plan(state);
+  EXPECT_EQ(p.preempted, (std::vector<RequestId>{2, 1}));
+  ASSERT_EQ(p.work.size(), 1U);
+  EXPECT_EQ(p.work[0].id, 5U);
+}
 
-  std::string run() {
-    std::int64_t budget = 0;  // steps: each sampled token costs one, each recomputation one per row
-    for (std::int64_t step = 0;; ++step) {
-      while (arrivals_ > 0 && (pick(0, 2) > 0 || live_.empty())) {
-        arrive();
-        budget += 400;
-      }
-      if (!live_.empty() && pick(0, 30) == 0) cancel_one();
-      if (live_.empty() && arrivals_ == 0) break;
-      if (live_.empty()) continue;
-      if (step > budget + 100) return "no end in sight";
-      fill_state();
-      const StepPlan p = plan(state_);
-      const std::string wrong = check(p);
-      if (!wrong.empty()) return wrong;
-      apply(p);
-      if (!failure_.empty()) return failure_;
-    }
-    for (const PagePool& pool : pools_) {
-      if (pool.free_pages() != pages_) return "pages leaked";
-    }
-    return "";
-  }
+TEST(Scheduler, WhoDecodesWaitsForNoMorePrefillThanTheBudget) {
+  SchedulerState state = state_of(8, 512, 64, 100);
+  state.limits.prefill_rows = 80;
+  state.running = {running(1, 16, 200), running(2, 16, 200), running(3, 20, 21)};
+  state.waiting = {waiting(4, 30)};
+  StepPlan p = plan(state);
+  ASSERT_EQ(p.work.size(), 3U);
+  EXPECT_EQ(p.work[0].id, 3U);
+  EXPECT_EQ(p.work[1].rows, 64);
+  EXPECT_EQ(p.work[2].rows, 16);
+  state.running.pop_back();  // nobody decodes: nobody waits
+  p = plan(state);
+  ASSERT_EQ(p.work.size(), 3U);
+  EXPECT_EQ(p.work[1].rows, 64);
+  EXPECT_EQ(p.work[2].rows, 30);
+}
 
-  std::int64_t preemptions() const { return preemptions_; }
-  std::int64_t proposed() const { return proposed_; }
+TEST(Scheduler, WhatThePrefixCacheHasNeedsNoRowsAndNoNewPages) {
+  SchedulerState state = state_of(8, 512, 0, 4);
+  state.running = {running(1, 5, 6)};
+  state.waiting = {waiting(2, 100)};  // seven pages, and 1 may need one more
+  EXPECT_EQ(plan(state).work.size(), 1U);
+  state.hits = {{.pages = 4, .free_pages = 0}};
+  StepPlan p = plan(state);
+  ASSERT_EQ(p.work.size(), 2U);
+  EXPECT_EQ(p.work[1].shared_pages, 4);
+  EXPECT_EQ(p.work[1].new_pages, 3);
+  EXPECT_EQ(p.work[1].rows, 36);
+  EXPECT_TRUE(p.work[1].reaches_end);
+  state.hits = {{.pages = 4, .free_pages = 1}};  // which counts as one of the four
+  EXPECT_EQ(plan(state).work.size(), 1U);
+  state.waiting[0].known = 65;  // one row is left: still a prompt, not a decode
+  state.free_pages = {6};
+  p = plan(state);
+  ASSERT_EQ(p.work.size(), 2U);
+  EXPECT_EQ(p.work[1].rows, 1);
+  EXPECT_FALSE(p.work[1].decoding);
+  EXPECT_TRUE(p.work[1].admitted);
+}
 
- private:
-  struct Live {
-    ScheduledSequence s;
-    PageTable table;
-    std::int64_t new_tokens = 0;
-    std::int64_t reached = 0;  // positions that had a row, proposals too
-    bool running = false;
-  };
+TEST(Scheduler, APrefixDrawsUsersToItsDomainUntilThatIsFuller) {
+  SchedulerState state = state_of(8, 512, 0, 0);
+  state.waiting = {waiting(1, 100)};
+  state.hits = {{}, {.pages = 3, .free_pages = 3}};
+  state.free_pages = {12, 10};
+  EXPECT_EQ(plan(state).work[0].kv_domain, 1);
+  state.free_pages = {13, 10};  // equal: the first
+  EXPECT_EQ(plan(state).work[0].kv_domain, 0);
+  state.free_pages = {8, 6};  // no room there
+  EXPECT_EQ(plan(state).work[0].kv_domain, 0);
+  state.hits[1].free_pages = 0;
+  EXPECT_EQ(plan(state).work[0].kv_domain, 1);
+}
 
-  std::int64_t pick(std::int64_t low, std::int64_t high) {
-    return low + static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(high - low + 1));
-  }
-
-  void arrive() {
-    --arrivals_;
-    const std::int64_t places = pages_ * state_.limits.block;
-    Live live;
-    live.s.id = ++last_id_;
-    live.s.known = pick(1, std::max<std::int64_t>(1, places / pick(1, 6)));
-    live.s.longest = pick(live.s.known, places);
-    live.new_tokens = live.s.longest - live.s.known + 1;
-    live_[live.s.id] = live;
-  }
-
-  void end(RequestId id) {
-    Live& live = live_.at(id);
-    pools_[static_cast<std::size_t>(live.s.kv_domain)].release(live.table);
-    live_.erase(id);
-  }
-
-  void cancel_one() { end(std::next(live_.begin(), pick(0, size(live_) - 1))->first); }
-
-  template <typename C>
-  static std::int64_t size(const C& c) {
-    return static_cast<std::int64_t>(c.size());
-  }
-
-  void fill_state() {
-    state_.free_pages.clear();
-    for (const PagePool& pool : pools_) state_.free_pages.push_back(pool.free_pages());
-    state_.running.clear();
-    state_.waiting.clear();
-    for (auto& [id, live] : live_) {
-      live.s.pages = size(live.table);
-      live.s.proposals = proposes_ ? pick(0, std::min<std::int64_t>(live.new_tokens - 1, 9)) : 0;
-      (live.running ? state_.running : state_.waiting).push_back(live.s);
-    }
-  }
-
-  // Rows of a step that has proposals, and pages that they leave to the others.
-  std::string check_proposals(const StepPlan& p) const {
-    std::int64_t rows = 0, proposals = 0;
-    std::vector<std::int64_t> free = state_.free_pages, users(free.size(), 0);
-    std::vector<bool> grown(free.size(), false);
-    for (const ScheduledSequence& s : state_.running)
-      ++users[static_cast<std::size_t>(s.kv_domain)];
-    for (const PlannedWork& work : p.work) {
-      const ScheduledSequence& s = live_.at(work.id).s;
-      const auto domain = static_cast<std::size_t>(work.kv_domain);
-      rows += work.rows;
-      proposals += work.proposals;
-      free[domain] -= work.new_pages;
-      if (work.admitted) ++users[domain];
-      if (work.proposals > 0 && !work.decoding) return "proposals of one who does not decode";
-      if (work.proposals > s.proposals) return "more proposals than there are";
-      const std::int64_t needed = pages_for(s.cached + work.rows, state_.limits.block);
-      if (work.new_pages > std::max<std::int64_t>(needed - s.pages, 0)) grown[domain] = true;
-    }
-    if (proposals > 0 && rows + proposals > state_.limits.proposal_rows)
-      return "too many proposals";
-    if (proposals > 0 && !p.preempted.empty()) return "proposals though pages are short";
-    for (std::size_t d = 0; d < free.size(); ++d) {
-      if (grown[d] && free[d] < users[d]) return "a proposal took a page that somebody needs";
-    }
-    return "";
-  }
-
-  std::string check(const StepPlan& p) const {
-    if (const std::string wrong = check_proposals(p); !wrong.empty()) return wrong;
-    const SchedulerLimits& limits = state_.limits;
-    if (p.work.empty()) return "nothing planned though requests are there";
-    std::int64_t rows = 0, users = size(state_.running) - size(p.preempted);
-    bool prefill_seen = false, admitted_seen = false;
-    RequestId last = 0, last_admitted = 0;
-    std::map<RequestId, PlannedWork> planned;
-    for (const PlannedWork& work : p.work) {
-      const Live& live = live_.at(work.id);
-      if (!planned.emplace(work.id, work).second) return "planned twice";
-      if (work.rows < 1 || work.rows > live.s.remaining()) return "rows out of range";
-      if (work.decoding && prefill_seen) return "a decode after a prefill";
-      if (admitted_seen && !work.admitted) return "an admitted one before a running one";
-      if (!work.decoding && !prefill_seen) last = 0;
-      if (work.admitted && !admitted_seen) last = 0;
-      admitted_seen = admitted_seen || work.admitted;
-      prefill_seen = prefill_seen || !work.decoding;
-      if (work.id <= last) return "not oldest first";
-      last = work.id;
-      if (work.admitted == live.running) return "admitted though running, or the reverse";
-      if (!work.decoding && limits.prefill_chunk > 0 && work.rows > limits.prefill_chunk) {
-        return "chunk too long";
-      }
-      if (work.reaches_end != (live.s.cached + work.rows == live.s.known)) return "reaches_end";
-      rows += work.rows + work.proposals;
-      if (work.admitted) {
-        ++users;
-        last_admitted = work.id;
-      }
-    }
-    if (rows > limits.max_rows) return "more rows than the budget";
-    if (users > limits.max_users) return "more users than slots";
-    for (const ScheduledSequence& s : state_.waiting) {
-      if (s.id < last_admitted && !planned.contains(s.id)) return "overtaken in the queue";
-    }
-    const auto taken_away = [&](RequestId id) {
-      return std::find(p.preempted.begin(), p.preempted.end(), id) != p.preempted.end();
-    };
-    for (const ScheduledSequence& s : state_.running) {
-      if (taken_away(s.id) && planned.contains(s.id)) return "preempted and planned";
-      if (s.decoding() && !taken_away(s.id) && !planned.contains(s.id)) return "a decode waits";
-      for (const RequestId gone : p.preempted) {
-        if (s.id > gone && s.kv_domain == live_.at(gone).s.kv_domain && !taken_away(s.id)) {
-          return "an older one was preempted before a younger one of its domain";
-        }
-      }
-    }
-    // No starvation: the oldest moves in every step. (With several domains the oldest may wait
-    // while younger ones of another domain finish; then the oldest running one moves.)
-    const RequestId oldest = pools_.size() == 1       ? live_.begin()->first
-                             : state_.running.empty() ? state_.waiting[0].id
-                                                      : oldest_running_kept(p);
-    if (oldest != 0 && !planned.contains(oldest)) return "the oldest does not move";
-    return "";
-  }
-
-  RequestId oldest_running_kept(const StepPlan& p) const {
-    for (const ScheduledSequence& s : state_.running) {
-      if (std::find(p.preempted.begin(), p.preempted.end(), s.id) == p.preempted.end()) {
-        return s.id;
-      }
-    }
-    return 0;
-  }
-
-  void apply(const StepPlan& p) {
-    for (const RequestId id : p.preempted) {
-      Live& live = live_.at(id);
-      pools_[static_cast<std::size_t>(live.s.kv_domain)].release(live.table);
-      live.running = false;
-      live.s.cached = 0;
-      live.reached = 0;
-      ++preemptions_;
-    }
-    for (const PlannedWork& work : p.work) {
-      Live& live = live_.at(work.id);
-      if (work.admitted) live.s.kv_domain = work.kv_domain;
-      live.running = true;
-      PagePool& pool = pools_[static_cast<std::size_t>(live.s.kv_domain)];
-      if (!pool.allocate(work.new_pages, live.table)) {
-        failure_ = "more pages planned than free";
-        return;
-      }
-      live.s.cached += work.rows;
-      // The pages of proposals that came to nothing stay for the tokens that will.
-      const std::int64_t held = size(live.table);
-      if (held < pages_for(live.s.cached + work.proposals, state_.limits.block) ||
-          held > pages_for(std::max(live.reached, live.s.cached + work.proposals),
-                           state_.limits.block)) {
-        failure_ = "not just the pages that the rows need";
-        return;
-      }
-      live.reached = std::max(live.reached, live.s.cached + work.proposals);
-      if (!work.reaches_end) continue;
-      const std::int64_t accepted = pick(0, work.proposals);
-      proposed_ += work.proposals;
-      live.s.cached += accepted;
-      live.s.known += accepted;
-      live.new_tokens -= accepted;
-      if (--live.new_tokens == 0 || pick(0, 20) == 0) {
-        end(work.id);
-      } else {
-        ++live.s.known;
-      }
-    }
-  }
-
-  std::mt19937_64 random_;
-  SchedulerState state_;
-  std::vector<PagePool> pools_;
-  std::int64_t pages_ = 0;
-  std::int64_t arrivals_ = 0;
-  RequestId last_id_ = 0;
-  std::int64_t preemptions_ = 0;
-  std::int64_t proposed_ = 0;
-  bool proposes_ = false;
-  std::map<RequestId, Live> live_;
-  std::string failure_;
-};
-
-TEST(Scheduler, TenThousandRandomTraces) {
-  std::int64_t preemptions = 0, proposed = 0;
-  for (std::uint64_t seed = 0; seed < 10000; ++seed) {
-    Trace trace(seed);
-    ASSERT_EQ(trace.run(), "") << "seed " << seed;
-    preemptions += trace.preemptions();
-    proposed += trace.proposed();
-  }
-  EXPECT_GT(proposed, 10000);
-  EXPECT_GT(preemptions, 10000);  // the pools were small enough to matter
+TEST(Scheduler, ThePreemptedGiveWhatNobodyElseHolds) {
+  SchedulerState state = state_of(8, 512, 0, 0);
+  state.running = {running(1, 32, 33), running(2, 40, 41), running(3, 40, 41), running(4, 7, 8)};
+  state.running[2].shared = 2;  // with 2
+  state.running[3].pages = 0;
+  StepPlan p = plan(state);
+  EXPECT_EQ(p.preempted, (std::vector<RequestId>{4, 3}));
+  ASSERT_EQ(p.work.size(), 2U);  // the one page of 3 alone is 1's, 2 has a place
+  state.running[2].shared = 3;
+  p = plan(state);
+  EXPECT_EQ(p.preempted, (std::vector<RequestId>{4, 3, 2}));
+  ASSERT_EQ(p.work.size(), 1U);
 }
 
 }  // namespace

@@ -1,0 +1,32 @@
+// What: how a server is asked to end: the first SIGTERM or SIGINT for an orderly end, the second
+//   one for an end at once. Before it serves, either ends the process as ever. A closed pipe behind
+//   a log is an error of the write, not a signal.
+// Who owns: the serve command; one at a time. Thread: wait() on one, wake() from any.
+#pragma once
+
+#include <signal.h>
+
+#include <array>
+
+namespace tg {
+
+class ServeSignals {
+ public:
+  ServeSignals();
+  // What each signal did before.
+  ~ServeSignals();
+  ServeSignals(const ServeSignals&) = delete;
+  ServeSignals& operator=(const ServeSignals&) = delete;
+
+  // Signals are counted from now on and end nothing by themselves, but for the third one.
+  static void start_counting();
+  // Until the next signal or wake().
+  static void wait();
+  static void wake();
+
+ private:
+  static constexpr std::array kNumbers = {SIGINT, SIGTERM, SIGPIPE};
+  std::array<struct sigaction, kNumbers.size()> before_ = {};
+};
+
+}  // namespace tg

@@ -1,0 +1,48 @@
+// What: a regular expression as a deterministic automaton over the bytes of UTF-8. It is made whole
+//   when the grammar is made, so an expression that would explode is refused then, and following
+//   bytes later is one look-up each. From every state some text leads to acceptance.
+// Who owns: the grammar; immutable. Thread: any.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/result.h"
+#include "grammar/regex_tree.h"
+
+namespace tg {
+
+class ByteAutomaton {
+ public:
+  using State = std::uint32_t;
+  static constexpr State kDead = 0xFFFFFFFF;
+
+  // kBadInput when the tree matches no text at all; kOutOfCapacity with the number of states.
+  static Result<ByteAutomaton> compile(const Regex& tree);
+  // The texts of both; nullopt when there are none.
+  static Result<std::optional<ByteAutomaton>> intersection(const ByteAutomaton& a,
+                                                           const ByteAutomaton& b);
+
+  State start() const { return 0; }
+  State next(State state, std::uint8_t byte) const {
+    return next_[state * classes_ + class_of_[byte]];
+  }
+  bool accepts(State state) const { return (flags_[state] & kAccepts) != 0; }
+  // No byte leads on from here.
+  bool stuck(State state) const { return (flags_[state] & kStuck) != 0; }
+  std::size_t states() const { return flags_.size(); }
+
+ private:
+  friend class SubsetBuilder;
+  static constexpr std::uint8_t kAccepts = 1;
+  static constexpr std::uint8_t kStuck = 2;
+
+  std::array<std::uint8_t, 256> class_of_{};  // bytes that no state tells apart
+  std::size_t classes_ = 0;
+  std::vector<State> next_;  // [states, classes_]
+  std::vector<std::uint8_t> flags_;
+};
+
+}  // namespace tg

@@ -1,0 +1,149 @@
+#include "grammar/form.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tg {
+namespace {
+
+constexpr std::size_t kMostFormNodes = 200000;
+constexpr std::size_t kMostLeaves = 20000;
+constexpr std::size_t kMostLeafStates = 1 << 20;
+
+}  // namespace
+
+// A least fixed point: a node is looked at again when something it leads to became smaller.
+void Form::find_depths() {
+  needed_.assign(nodes_.size(), kNever);
+  std::vector<std::vector<FormNodeId>> users(nodes_.size());
+  for (FormNodeId id = 0; id < nodes_.size(); ++id) {
+    const FormNode& node = nodes_[id];
+    if (node.kind == FormNode::Kind::kSplit) {
+      for (const FormNodeId target : targets(node)) users[target].push_back(id);
+    } else if (node.kind != FormNode::Kind::kReturn) {
+      users[node.next].push_back(id);
+    }
+    if (node.kind == FormNode::Kind::kCall) users[rules_[node.value]].push_back(id);
+  }
+  const auto value_of = [this](const FormNode& node) -> std::uint32_t {
+    switch (node.kind) {
+      case FormNode::Kind::kReturn:
+        return 0;
+      case FormNode::Kind::kLeaf:
+        return needed_[node.next];
+      case FormNode::Kind::kCall: {
+        const std::uint32_t inside = needed_[rules_[node.value]];
+        if (inside == kNever || needed_[node.next] == kNever) return kNever;
+        // A call at the end of a rule keeps nothing to come back to.
+        const bool tail = nodes_[node.next].kind == FormNode::Kind::kReturn;
+        return tail ? inside : std::max(inside + 1, needed_[node.next]);
+      }
+      case FormNode::Kind::kSplit:
+        break;
+    }
+    std::uint32_t least = kNever;
+    for (const FormNodeId target : targets(node)) least = std::min(least, needed_[target]);
+    return least;
+  };
+  std::vector<FormNodeId> open;
+  for (FormNodeId id = 0; id < nodes_.size(); ++id) {
+    if (nodes_[id].kind == FormNode::Kind::kReturn) open.push_back(id);
+  }
+  while (!open.empty()) {
+    const FormNodeId id = open.back();
+    open.pop_back();
+    const std::uint32_t value = value_of(nodes_[id]);
+    if (value >= needed_[id]) continue;
+    needed_[id] = value;
+    open.insert(open.end(), users[id].begin(), users[id].end());
+  }
+}
+
+Result<std::uint32_t> FormBuilder::add_leaf(const Regex& tree) {
+  if (form_.leaves_.size() >= kMostLeaves || leaf_states_ > kMostLeafStates) {
+    return error(ErrorCode::kOutOfCapacity,
+                 "the form has {} terminals of {} states together; at most {} and {}",
+                 form_.leaves_.size(), leaf_states_, kMostLeaves, kMostLeafStates);
+  }
+  TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::compile(tree));
+  leaf_states_ += automaton.states();
+  return add_leaf(FormLeaf(std::move(automaton)));
+}
+
+Result<std::uint32_t> FormBuilder::named_leaf(const std::string& key, const Regex& tree) {
+  const auto found = named_.find(key);
+  if (found != named_.end()) return found->second;
+  TG_ASSIGN(const std::uint32_t id, add_leaf(tree));
+  named_.emplace(key, id);
+  return id;
+}
+
+std::uint32_t FormBuilder::add_leaf(FormLeaf leaf) {
+  form_.leaves_.push_back(std::move(leaf));
+  return static_cast<std::uint32_t>(form_.leaves_.size() - 1);
+}
+
+FormNodeId FormBuilder::leaf(std::uint32_t leaf_id, FormNodeId next) {
+  if (next == kNowhere) return kNowhere;
+  form_.nodes_.push_back({FormNode::Kind::kLeaf, leaf_id, 0, next});
+  return static_cast<FormNodeId>(form_.nodes_.size() - 1);
+}
+
+FormNodeId FormBuilder::call(std::uint32_t rule, FormNodeId next) {
+  if (next == kNowhere) return kNowhere;
+  form_.nodes_.push_back({FormNode::Kind::kCall, rule, 0, next});
+  return static_cast<FormNodeId>(form_.nodes_.size() - 1);
+}
+
+FormNodeId FormBuilder::either(std::vector<FormNodeId> targets) {
+  std::erase(targets, kNowhere);
+  if (targets.empty()) return kNowhere;
+  if (targets.size() == 1) return targets[0];
+  const auto begin = static_cast<std::uint32_t>(form_.targets_.size());
+  form_.targets_.insert(form_.targets_.end(), targets.begin(), targets.end());
+  const auto count = static_cast<std::uint32_t>(targets.size());
+  form_.nodes_.push_back({FormNode::Kind::kSplit, begin, count, 0});
+  return static_cast<FormNodeId>(form_.nodes_.size() - 1);
+}
+
+FormNodeId FormBuilder::placeholder() {
+  form_.nodes_.push_back({FormNode::Kind::kSplit, 0, 0, 0});
+  return static_cast<FormNodeId>(form_.nodes_.size() - 1);
+}
+
+void FormBuilder::becomes(FormNodeId placeholder, FormNodeId target) {
+  if (target == kNowhere) return;  // a split without targets is a dead end
+  form_.nodes_[placeholder].value = static_cast<std::uint32_t>(form_.targets_.size());
+  form_.nodes_[placeholder].count = 1;
+  form_.targets_.push_back(target);
+}
+
+std::uint32_t FormBuilder::declare_rule() {
+  form_.rules_.push_back(placeholder());  // a dead end until it is defined
+  return static_cast<std::uint32_t>(form_.rules_.size() - 1);
+}
+
+Status FormBuilder::check_size() const {
+  if (form_.nodes_.size() <= kMostFormNodes) return {};
+  return error(ErrorCode::kOutOfCapacity,
+               "the form has more than {} parts with its repetitions written out", kMostFormNodes);
+}
+
+Result<std::shared_ptr<const Form>> FormBuilder::finish() {
+  TG_RETURN_IF_ERROR(check_size());
+  for (FormNodeId& rule : form_.rules_) {
+    if (rule == kNowhere) rule = placeholder();
+  }
+  form_.find_depths();
+  const std::uint32_t needed = form_.depth_needed(form_.start());
+  if (needed == Form::kNever) {
+    return error(ErrorCode::kBadInput, "no finite text fits");
+  }
+  if (needed > Form::kMostDepth) {
+    return error(ErrorCode::kOutOfCapacity, "every text is nested at least {} deep; at most {}",
+                 needed, Form::kMostDepth);
+  }
+  return std::make_shared<const Form>(std::move(form_));
+}
+
+}  // namespace tg

@@ -1,0 +1,69 @@
+// What: JSON as a form: values, objects and arrays made of leaves and rules, for the compiler of
+//   schemas.
+// Who owns: one JsonForm per grammar being made; refers to its builder. Thread: one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "grammar/form.h"
+
+namespace tg {
+
+class JsonForm {
+ public:
+  // A node that follows one value and then goes on to `next`.
+  using Value = std::function<Result<FormNodeId>(FormNodeId next)>;
+
+  struct Property {
+    std::string name;
+    bool required = false;
+    Value value;
+  };
+  // Properties come in this order, others behind them.
+  struct ObjectParts {
+    std::vector<Property> properties;
+    Value others;  // empty: there are none
+  };
+  struct ArrayParts {
+    std::vector<Value> prefix;
+    Value items;  // behind the prefix; empty: there are none
+    std::uint64_t least = 0;
+    std::optional<std::uint64_t> most;
+  };
+  // Of a string.
+  struct Lengths {
+    std::uint64_t least = 0;
+    std::optional<std::uint64_t> most;
+  };
+
+  explicit JsonForm(FormBuilder& builder) : builder_(builder) {}
+
+  Result<FormNodeId> object(const ObjectParts& parts, FormNodeId next);
+  Result<FormNodeId> array(const ArrayParts& parts, FormNodeId next);
+  // The texts of `pattern`, or any when there is none.
+  Result<FormNodeId> string(const std::optional<Regex>& pattern, const Lengths& lengths,
+                            FormNodeId next);
+  // Leaves with one key are one leaf, whose walks through the vocabulary are made once.
+  Result<FormNodeId> terminal(const std::string& key, const Regex& tree, FormNodeId next);
+
+  Result<FormNodeId> any_value(FormNodeId next);
+  Result<FormNodeId> any_object(FormNodeId next);
+  Result<FormNodeId> any_array(FormNodeId next);
+
+ private:
+  Result<FormNodeId> behind_comma(FormNodeId next);
+  Result<FormNodeId> close(char bracket, FormNodeId next);
+
+  FormBuilder& builder_;
+  std::optional<std::uint32_t> any_value_;  // rules
+  std::optional<std::uint32_t> any_object_;
+  std::optional<std::uint32_t> any_array_;
+  std::shared_ptr<const ByteAutomaton> character_;
+};
+
+}  // namespace tg

@@ -1,0 +1,267 @@
+#include "server/api.h"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <utility>
+
+#include "server/completion_request.h"
+#include "server/json_text.h"
+#include "text/utf8.h"
+
+namespace tg {
+namespace {
+
+constexpr std::string_view kModels = "/v1/models";
+constexpr std::string_view kMetrics = "/metrics";
+
+// Takes as long for a wrong key as for another wrong key, so that time does not tell how far a
+// guess was right.
+bool same_key(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0U : 1U;
+  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
+  }
+  return difference == 0;
+}
+
+// The key of "Bearer KEY"; the scheme in any case, as for every scheme of HTTP.
+std::string_view bearer_key(std::string_view header) {
+  constexpr std::string_view kScheme = "bearer ";
+  if (header.size() < kScheme.size()) return {};
+  for (std::size_t i = 0; i < kScheme.size(); ++i) {
+    const char c = header[i];
+    if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c) != kScheme[i]) return {};
+  }
+  header.remove_prefix(kScheme.size());
+  while (header.starts_with(' ')) header.remove_prefix(1);
+  return header;
+}
+
+HttpResponse wrong_method(const HttpRequest& request, const char* allowed) {
+  HttpResponse response = error_response(
+      ApiError{405, fmt::format("{} answers to {} only", shown_text(request.path), allowed)});
+  response.headers.emplace_back("Allow", allowed);
+  return response;
+}
+
+std::string ids_json(const std::vector<TokenId>& ids) {
+  return fmt::format("[{}]", fmt::join(ids, ","));
+}
+
+}  // namespace
+
+struct Api::Route {
+  std::string_view path;
+  Action action;  // nullptr: answered at once, by get()
+  bool needs_key = true;
+};
+
+const Api::Route* Api::find_route(std::string_view path) {
+  static constexpr std::array<Route, 9> kRoutes = {{
+      {"/v1/completions", &Api::complete},
+      {"/v1/chat/completions", &Api::chat},
+      {"/tokenize", &Api::tokenize},
+      {"/detokenize", &Api::detokenize},
+      {kModels, nullptr},
+      {"/tokenizer_info", nullptr},
+      {"/health", nullptr, false},
+      {kMetrics, nullptr, false},
+      {"/version", nullptr, false},
+  }};
+  if (path.starts_with(kModels) && path.substr(kModels.size()).starts_with('/')) path = kModels;
+  const auto found = std::find_if(kRoutes.begin(), kRoutes.end(),
+                                  [path](const Route& route) { return route.path == path; });
+  return found == kRoutes.end() ? nullptr : &*found;
+}
+
+Api::Api(ServedModel model, ApiOptions options)
+    : model_(std::move(model)),
+      options_(std::move(options)),
+      forms_(model_.tokenizer, model_.stop_ids),
+      work_(options_.threads, options_.most_waiting) {}
+
+Api::~Api() = default;
+
+void Api::serve_with(EngineThread& engine, std::int64_t max_tokens) {
+  max_tokens_ = max_tokens;
+  engine_ = &engine;
+  State loading = State::kLoading;  // drain() may have come before
+  state_.compare_exchange_strong(loading, State::kReady);
+}
+
+void Api::drain() { state_ = State::kDraining; }
+
+void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+  if (const auto page = options_.pages.find(request.path); page != options_.pages.end()) {
+    return exchange->respond(request.method == "GET" ? page->second()
+                                                     : wrong_method(request, "GET"));
+  }
+  const Route* route = find_route(request.path);
+  if (route == nullptr || (request.path == kMetrics && options_.metrics == nullptr)) {
+    return exchange->respond(
+        error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))}));
+  }
+  const char* method = route->action == nullptr ? "GET" : "POST";
+  if (request.method != method) return exchange->respond(wrong_method(request, method));
+  if (route->needs_key && !has_key(request)) {
+    return exchange->respond(error_response(ApiError{
+        401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"}));
+  }
+  if (route->action == nullptr) return exchange->respond(get(request));
+  post(route->action, std::move(request), std::move(exchange));
+}
+
+bool Api::has_key(const HttpRequest& request) const {
+  if (options_.keys.empty()) return true;
+  const std::string_view given = bearer_key(request.header("authorization"));
+  bool found = false;
+  for (const std::string& key : options_.keys) found = same_key(given, key) || found;
+  return found;
+}
+
+HttpResponse Api::get(const HttpRequest& request) const {
+  if (request.path == "/health") return health();
+  if (request.path == kMetrics) return metrics();
+  if (request.path == "/version") {
+    return {.body = R"({"version":)" + json_string(options_.version) + "}"};
+  }
+  if (request.path == "/tokenizer_info") return tokenizer_info();
+  return models(std::string_view(request.path).substr(kModels.size()));
+}
+
+HttpResponse Api::health() const {
+  switch (state_.load()) {
+    case State::kLoading:
+      return error_response(ApiError{503, "the model is being loaded", {}, "loading"});
+    case State::kDraining:
+      return error_response(shutting_down_error());
+    case State::kReady:
+      break;
+  }
+  const EngineSnapshot engine = engine_.load()->snapshot();
+  if (engine.failed) {
+    return error_response(ApiError{
+        503, fmt::format("the engine has failed: {}", engine.failure.text()), {}, "engine_failed"});
+  }
+  return {.body = R"({"status":"ok"})"};
+}
+
+HttpResponse Api::metrics() const {
+  const EngineThread* engine = engine_.load();
+  return {
+      .content_type = "text/plain; version=0.0.4; charset=utf-8",
+      .body = options_.metrics->text(engine == nullptr ? EngineSnapshot() : engine->snapshot())};
+}
+
+// `id` as it stands behind /v1/models: empty, or with its slash in front.
+HttpResponse Api::models(std::string_view id) const {
+  std::string card = R"({"id":)" + json_string(model_.id);
+  card += fmt::format(R"(,"object":"model","created":{},"owned_by":"llama-tg","root":)",
+                      model_.created);
+  card += json_string(model_.root);
+  card += fmt::format(R"(,"parent":null,"max_model_len":{}}})", model_.max_context);
+  if (id.empty() || id == "/") return {.body = R"({"object":"list","data":[)" + card + "]}"};
+  const Status known = check_model(std::string(id.substr(1)));
+  return known ? HttpResponse{.body = std::move(card)} : error_response(known.error());
+}
+
+HttpResponse Api::tokenizer_info() const {
+  std::string eos = model_.eos_text;
+  if (eos.empty() && !model_.stop_ids.empty()) {
+    eos = model_.tokenizer->token_bytes(model_.stop_ids.front());
+  }
+  std::string body = R"({"tokenizer_class":"llama-tg","bos_token":)" + json_string(model_.bos_text);
+  body += R"(,"eos_token":)" + json_string(eos) + R"(,"pad_token":null,"chat_template_name":)";
+  body += json_string(model_.chat_template_name);
+  body += fmt::format(R"(,"vocab_size":{},"model_max_length":{}}})", model_.tokenizer->vocab_size(),
+                      model_.max_context);
+  return {.body = std::move(body)};
+}
+
+Status Api::check_model(const std::string& name) const {
+  if (name.empty() || name == model_.id) return {};
+  return tl::unexpected<Error>(
+      Error{ErrorCode::kNotFound,
+            fmt::format("the model {} does not exist; {} is served", shown_text(name), model_.id),
+            "model"});
+}
+
+void Api::post(Action action, HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+  // While it loads, drains or has failed, health() says so in a 503.
+  if (HttpResponse ready = health(); ready.status != 200)
+    return exchange->respond(std::move(ready));
+  const bool posted = work_.post([this, action, request = std::move(request), exchange] {
+    Status status;
+    try {
+      status = act(action, request, exchange);
+    } catch (const std::exception& e) {  // memory, for one: it ends the request and nothing else
+      status = error(ErrorCode::kInternal, "the request failed: {}", shown_text(e.what()));
+    }
+    if (!status) exchange->respond(error_response(status.error()));
+  });
+  if (!posted) {
+    exchange->respond(error_response(
+        Error{ErrorCode::kBusy,
+              fmt::format("{} requests wait to be read already", options_.most_waiting),
+              {}}));
+  }
+}
+
+Status Api::act(Action action, const HttpRequest& request,
+                const std::shared_ptr<HttpExchange>& exchange) {
+  TG_ASSIGN(const RequestJson body, parse_request_json(request.body));
+  TG_ASSIGN(const auto model, RequestFields(body).text("model"));
+  TG_RETURN_IF_ERROR(check_model(model.value_or("")));
+  return (this->*action)(body, request.id, exchange);
+}
+
+Status Api::tokenize(const RequestJson& body, const std::string& /*id*/,
+                     const std::shared_ptr<HttpExchange>& exchange) {
+  const RequestFields fields(body);
+  std::vector<TokenId> ids;
+  if (fields.find("messages") != nullptr) {
+    TG_ASSIGN(const ChatMessages chat, read_chat_messages(body));
+    TG_ASSIGN(ids, encode_messages(model_, chat));
+  } else {
+    TG_ASSIGN(const auto prompt, fields.text("prompt"));
+    if (!prompt) return field_error("prompt", "prompt is missing (or messages)");
+    TG_ASSIGN(const bool special, fields.flag("add_special_tokens", true));
+    ids = special ? model_.tokenizer->encode_prompt(*prompt, SpecialTokens::kParse)
+                  : model_.tokenizer->encode(*prompt, SpecialTokens::kParse);
+  }
+  TG_ASSIGN(const bool with_texts, fields.flag("return_token_strs", false));
+  std::string texts = with_texts ? "[" : "null";
+  for (std::size_t i = 0; with_texts && i < ids.size(); ++i) {
+    if (i > 0) texts += ',';
+    append_json_string(texts, token_text(*model_.tokenizer, ids[i]));
+  }
+  if (with_texts) texts += ']';
+  exchange->respond(
+      {.body = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":{},"token_strs":{}}})",
+                           ids.size(), model_.max_context, ids_json(ids), texts)});
+  return {};
+}
+
+Status Api::detokenize(const RequestJson& body, const std::string& /*id*/,
+                       const std::shared_ptr<HttpExchange>& exchange) {
+  const RequestFields fields(body);
+  const RequestJson* tokens = fields.find("tokens");
+  if (tokens == nullptr || !tokens->is_array()) {
+    return field_error("tokens", "tokens must be a list of token ids");
+  }
+  std::vector<TokenId> ids;
+  if (!tokens->empty()) {
+    TG_ASSIGN(ids, read_token_ids(*tokens, "tokens"));
+  }
+  for (const TokenId id : ids) {
+    if (id < model_.tokenizer->vocab_size()) continue;
+    return field_error("tokens", "tokens has {}: the vocabulary's ids are 0..{}", id,
+                       model_.tokenizer->vocab_size() - 1);
+  }
+  exchange->respond(
+      {.body = R"({"prompt":)" + json_string(model_.tokenizer->decode(ids, false)) + "}"});
+  return {};
+}
+
+}  // namespace tg
