@@ -6,8 +6,8 @@
 namespace tg {
 namespace {
 
-// Of an error body; messages are shorter.
-constexpr std::size_t kKeptBeginning = 4096;
+// Of a body that is no event stream, to find the message in it.
+constexpr std::size_t kKeptBeginning = std::size_t{64} << 10;
 
 }  // namespace
 
@@ -23,7 +23,10 @@ AnswerReader::AnswerReader(double sent_s, std::optional<std::int64_t> prompt_tok
 
 bool AnswerReader::push(double at_s, std::string_view bytes) {
   if (done_) return true;
-  beginning_.append(bytes.substr(0, kKeptBeginning - std::min(kKeptBeginning, beginning_.size())));
+  if (!has_events_) {
+    beginning_.append(
+        bytes.substr(0, kKeptBeginning - std::min(kKeptBeginning, beginning_.size())));
+  }
   std::vector<std::string> events;
   Status status = events_.push(bytes, events);
   for (const std::string& event : events) {

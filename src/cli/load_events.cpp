@@ -34,6 +34,13 @@ std::optional<std::int64_t> token_count(const Json* value) {
   return value->get<std::int64_t>();
 }
 
+// Some servers repeat the whole request in what they say.
+std::string clipped_message(const std::string& text) {
+  constexpr std::size_t kMost = 300;
+  if (text.size() <= kMost) return text;
+  return text.substr(0, valid_utf8_prefix(std::string_view(text).substr(0, kMost))) + "...";
+}
+
 }  // namespace
 
 Status EventReader::push(std::string_view bytes, std::vector<std::string>& events) {
@@ -112,9 +119,11 @@ std::string error_message_of(std::string_view body) {
   const Json* detail = member(&json, "detail");
   for (const Json* value :
        {member(failure, "message"), failure, member(&json, "message"), detail}) {
-    if (value != nullptr && value->is_string()) return value->get<std::string>();
+    if (value != nullptr && value->is_string()) {
+      return clipped_message(value->get_ref<const std::string&>());
+    }
   }
-  if (detail != nullptr) return shown_text(detail->dump());
+  if (detail != nullptr) return clipped_message(detail->dump());
   return body.empty() ? "an empty body" : shown_text(body);
 }
 

@@ -18,8 +18,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kShownReasons = 5;
-// Of a server's message in the table.
-constexpr std::size_t kShownCharacters = 300;
 
 struct NamedLatency {
   const char* name;
@@ -113,8 +111,7 @@ std::string failures_text(std::span<const LoadAnswer> answers) {
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   std::string text;
   for (std::size_t i = 0; i < std::min(kShownReasons, reasons.size()); ++i) {
-    text += fmt::format("failed {:8} x {}\n", reasons[i].second,
-                        reasons[i].first.substr(0, kShownCharacters));
+    text += fmt::format("failed {:8} x {}\n", reasons[i].second, reasons[i].first);
   }
   if (reasons.size() > kShownReasons) {
     text += fmt::format("and {} other reasons\n", reasons.size() - kShownReasons);

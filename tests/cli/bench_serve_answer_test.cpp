@@ -91,6 +91,8 @@ TEST(BenchServeEvents, MessagesOfErrors) {
   EXPECT_EQ(error_message_of(R"({"object":"error","message":"too long"})"), "too long");
   EXPECT_EQ(error_message_of(R"({"detail":"Not Found"})"), "Not Found");
   EXPECT_THAT(error_message_of(R"({"detail":[{"msg":"bad"}]})"), HasSubstr("bad"));
+  EXPECT_EQ(error_message_of(R"({"message":")" + std::string(400, 'x') + "\"}"),
+            std::string(300, 'x') + "...");
   EXPECT_EQ(error_message_of("<html>\n"), "\"<html>?\"");
   EXPECT_EQ(error_message_of(""), "an empty body");
 }
