@@ -14,7 +14,7 @@ namespace tg {
 namespace {
 
 constexpr int kMostWaitMs = 100;        // until somebody asks whether to stop
-constexpr double kMostAfterDone = 1.0;  // seconds between "[DONE]" and the end of the response
+constexpr double kMostAfterDone = 0.5;  // seconds between "[DONE]" and the end of the response
 // More at once would make the last of them late, as libcurl connects one after another.
 constexpr std::size_t kStartsAtOnce = 8;
 constexpr long kConnectMs = 10000;

@@ -114,8 +114,9 @@ class Answer:
             if bytes_left:
                 await asyncio.sleep(0)
 
-    async def run(self, begin, with_usage):
-        script, sent = self.script, []
+    async def run(self, begin, with_usage, sent):
+        """Appends to `sent` the ms behind `begin` of each chunk with text."""
+        script = self.script
         now = lambda: 1000 * (time.monotonic() - begin)
         if script.role:
             await self.send(self.text(role=True))
@@ -139,7 +140,6 @@ class Answer:
                 await asyncio.sleep(2)
             if script.chunked:
                 self.writer.write(b"0\r\n\r\n")
-        return sent
 
 
 class Server:
@@ -190,7 +190,8 @@ class Server:
                      + b"\r\n\r\n")
         answer = Answer(writer, script, path.endswith("/chat/completions"), name)
         with_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
-        self.measured[name].append(await answer.run(begin, with_usage))
+        self.measured[name].append([])
+        await answer.run(begin, with_usage, self.measured[name][-1])
         return script.chunked and script.done and not script.error_event
 
     async def talk(self, reader, writer):
