@@ -107,8 +107,9 @@ std::string failures_text(std::span<const LoadAnswer> answers) {
     if (!a.failure.empty()) ++counts[a.failure];
   }
   std::vector<std::pair<std::string, std::int64_t>> reasons(counts.begin(), counts.end());
-  std::stable_sort(reasons.begin(), reasons.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::sort(reasons.begin(), reasons.end(), [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  });
   std::string text;
   for (std::size_t i = 0; i < std::min(kShownReasons, reasons.size()); ++i) {
     text += fmt::format("failed {:8} x {}\n", reasons[i].second, reasons[i].first);

@@ -201,6 +201,8 @@ TEST_F(BenchServe, Refusals) {
   for (const auto& [arguments, part] : cases) {
     expect_refusal(folder_.run("bench-serve " + std::string(arguments)), {part});
   }
+  expect_refusal(run("--num-prompts 300", "prlimit --nofile=200:200"),
+                 {"300 connections", "200 open files", "--max-concurrency"});
   folder_.write("texts.json", R"(["a"])");
   expect_refusal(folder_.run("bench-serve --prompts texts.json --prefix-len 3"),
                  {"--prefix-len", "--prompts"});
