@@ -107,6 +107,7 @@ struct Transfer {
   };
   std::string bytes;  // not yet read
   std::vector<Piece> pieces;
+  double last_s = watch.seconds();  // the request itself, or bytes of the answer
   std::optional<double> done_s;
 };
 
@@ -221,8 +222,6 @@ class LoadLoop {
                      static_cast<curl_off_t>(transfer->request.body.size()));
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, note_bytes);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer.get());
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(server_.most_silent_s));
     curl_multi_add_handle(multi_.get(), easy);
     active_.push_back(std::move(transfer));
   }
@@ -240,10 +239,16 @@ class LoadLoop {
                      piece.at_s, std::string_view(transfer.bytes).substr(begin, piece.end - begin));
         begin = piece.end;
       }
+      if (!transfer.pieces.empty()) transfer.last_s = transfer.pieces.back().at_s;
       transfer.bytes.clear();
       transfer.pieces.clear();
       if (transfer.reader.done() && !transfer.done_s) transfer.done_s = now;
-      if (!useful || (transfer.done_s && now - *transfer.done_s > kMostAfterDone)) end(i, "");
+      if (!useful || (transfer.done_s && now - *transfer.done_s > kMostAfterDone)) {
+        end(i, "");
+      } else if (now - transfer.last_s > static_cast<double>(server_.most_silent_s)) {
+        // libcurl's own limit on slow transfers counts the request's bytes for some seconds.
+        end(i, fmt::format("not a byte for {} s", server_.most_silent_s));
+      }
     }
   }
 

@@ -62,6 +62,7 @@ SCRIPTS = {
     "fail": Script(status=500),
     "cut": Script(TEN[:3], done=False, chunked=False),
     "torn": Script(TEN[:3], done=False),  # inside of what the transfer coding promised
+    "silent": Script((60000,), done=False),
     # Manners of other servers:
     "closes": Script(TEN, chunked=False),
     "crlf": Script(TEN, newline="\r\n", extras=True),
