@@ -69,6 +69,7 @@ int run_words(int argc, char** argv) {
   add_perplexity_command(program, chosen);
   add_roofline_command(program, chosen);
   add_bench_command(program, chosen);
+  add_bench_serve_command(program, chosen);
   program.allow_extras();  // of the program itself: what is no command is named below
   try {
     program.parse(argc, argv);

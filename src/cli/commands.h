@@ -28,6 +28,7 @@ void add_inspect_command(CLI::App& program, ChosenCommand& chosen);
 void add_repack_command(CLI::App& program, ChosenCommand& chosen);
 void add_make_random_command(CLI::App& program, ChosenCommand& chosen);
 void add_bench_command(CLI::App& program, ChosenCommand& chosen);
+void add_bench_serve_command(CLI::App& program, ChosenCommand& chosen);
 void add_perplexity_command(CLI::App& program, ChosenCommand& chosen);
 void add_roofline_command(CLI::App& program, ChosenCommand& chosen);
 

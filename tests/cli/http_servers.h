@@ -1,4 +1,5 @@
-// Servers on loopback for the tests of contexts: the one of case C50, and one with a canned reply.
+// Servers on loopback for tests: the scripts of tests/tools (case C50 has one), and one with a
+// canned reply.
 #pragma once
 
 #include <arpa/inet.h>
@@ -39,29 +40,29 @@ inline Listener listen_on_loopback() {
   return listener;
 }
 
-// tests/tools/context_server.py on a port of its own, from construction to destruction.
-class ContextServer {
+// A script of tests/tools on a port of its own, from construction to destruction.
+class ScriptServer {
  public:
-  ContextServer() {
+  explicit ScriptServer(const char* script) {
     // Its port was free a moment ago; nothing else in a test run asks for one by number.
     const Listener listener = listen_on_loopback();
     port_ = listener.port;
     ::close(listener.socket);
     const std::string port = std::to_string(port_);
+    const std::string path = std::string(TG_SOURCE_DIR "/tests/tools/") + script;
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed leaves no server behind
-      ::execlp("python3", "python3", TG_SOURCE_DIR "/tests/tools/context_server.py", port.c_str(),
-               nullptr);
+      ::execlp("python3", "python3", path.c_str(), port.c_str(), nullptr);
       ::_exit(127);
     }
     for (int tries = 0; tries < 500 && !answers(); ++tries) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
-  ContextServer(const ContextServer&) = delete;
-  ContextServer& operator=(const ContextServer&) = delete;
-  ~ContextServer() {
+  ScriptServer(const ScriptServer&) = delete;
+  ScriptServer& operator=(const ScriptServer&) = delete;
+  ~ScriptServer() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
@@ -87,6 +88,11 @@ class ContextServer {
 
   int port_ = 0;
   pid_t pid_ = -1;
+};
+
+class ContextServer : public ScriptServer {
+ public:
+  ContextServer() : ScriptServer("context_server.py") {}
 };
 
 // Sends the same bytes to everybody who asks for anything, and hangs up.
