@@ -1,9 +1,11 @@
 #include "text/chat_template.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <utility>
 
+#include "text/jinja/limits.h"
 #include "text/jinja/parser.h"
 #include "text/jinja/value_text.h"
 #include "text/text_file.h"
@@ -19,9 +21,81 @@ using Config = nlohmann::json;
 // tokenizer_config.json lists all added tokens of a vocabulary; the largest known has 2 MiB.
 constexpr std::size_t kMaxConfigBytes = std::size_t{64} << 20;
 
-// The messages without the keys whose value is null: clients send "content": null beside tool
-// calls, and templates ask only whether the key is there. (transformers does the same.)
-Result<jinja::Value> messages_value(const Json& messages) {
+// How messages are handed to a template.
+struct MessageForm {
+  bool keeps_null_content = false;
+  bool arguments_as_texts = false;
+};
+
+// Whether a template tells a content of none apart from a missing one: "content is none",
+// "['content'] != none" and their like.
+bool asks_for_none(std::string_view source) {
+  static constexpr std::string_view kWord = "content";
+  for (std::size_t at = source.find(kWord); at != std::string_view::npos;
+       at = source.find(kWord, at + 1)) {
+    std::string_view rest = source.substr(at + kWord.size());
+    const auto skip = [&rest](std::string_view chars) {
+      const std::size_t end = std::min(rest.find_first_not_of(chars), rest.size());
+      rest.remove_prefix(end);
+      return end > 0;
+    };
+    const auto skip_text = [&rest](std::string_view text) {
+      if (!rest.starts_with(text)) return false;
+      rest.remove_prefix(text.size());
+      return true;
+    };
+    skip("'\"])");
+    if (!skip(" \t\r\n")) continue;
+    if (skip_text("is")) {
+      if (!skip(" \t\r\n")) continue;
+      if (skip_text("not") && !skip(" \t\r\n")) continue;
+    } else if (skip_text("==") || skip_text("!=")) {
+      skip(" \t\r\n");
+    } else {
+      continue;
+    }
+    if (skip_text("none") || skip_text("None")) return true;
+  }
+  return false;
+}
+
+// True if a call of a tool among the messages has its arguments as an object.
+bool has_argument_objects(const Json& messages) {
+  for (const Json& message : messages) {
+    if (!message.is_object() || !message.contains("tool_calls")) continue;
+    for (const Json& call : message["tool_calls"]) {
+      if (!call.is_object() || !call.contains("function")) continue;
+      const Json& function = call["function"];
+      if (function.is_object() && function.contains("arguments") &&
+          function["arguments"].is_object()) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Tool calls whose arguments are texts of JSON, written as Python writes them.
+Result<Json> calls_with_texts(const Json& calls) {
+  Json made = calls;
+  for (Json& call : made) {
+    if (!call.is_object() || !call.contains("function")) continue;
+    Json& function = call["function"];
+    if (!function.is_object() || !function.contains("arguments")) continue;
+    Json& arguments = function["arguments"];
+    if (!arguments.is_object()) continue;
+    jinja::Meter meter(jinja::RenderLimits{});
+    TG_ASSIGN(const jinja::Value value, jinja::from_json(arguments));
+    TG_ASSIGN(arguments, jinja::to_json(value, {}, meter));
+  }
+  return made;
+}
+
+// The messages without the keys whose value is null: clients send "tool_calls": null and more of
+// that kind, and templates ask only whether the key is there. "content": null stays for the
+// templates that ask for it (DeepSeek's know a tool call by it); to others it would be a text
+// "None".
+Result<jinja::Value> messages_value(const Json& messages, const MessageForm& form) {
   if (!messages.is_array()) {
     return error(ErrorCode::kBadInput, "messages must be an array, not {}", messages.type_name());
   }
@@ -34,10 +108,13 @@ Result<jinja::Value> messages_value(const Json& messages) {
     }
     auto fields = std::make_shared<jinja::Dict>();
     for (const auto& [key, json] : message.items()) {
-      if (json.is_null()) continue;
+      if (json.is_null() && !(form.keeps_null_content && key == "content")) continue;
       auto name = jinja::from_json(key);
       if (!name) return at_place(std::move(name).error(), place);
-      auto value = jinja::from_json(json);
+      Result<Json> calls = Json();
+      if (form.arguments_as_texts && key == "tool_calls") calls = calls_with_texts(json);
+      if (!calls) return at_place(std::move(calls).error(), place);
+      auto value = jinja::from_json(calls->is_null() ? json : *calls);
       if (!value) return at_place(std::move(value).error(), place);
       TG_RETURN_IF_ERROR(fields->set_text(key, std::move(*value)));
     }
@@ -52,9 +129,9 @@ Status set_json(jinja::Dict& variables, const std::string& name, const Json& jso
   return variables.set_text(name, std::move(*value));
 }
 
-Result<jinja::Dict> variables_of(const ChatInput& input) {
+Result<jinja::Dict> variables_of(const ChatInput& input, const MessageForm& form) {
   jinja::Dict variables;
-  TG_ASSIGN(jinja::Value messages, messages_value(input.messages));
+  TG_ASSIGN(jinja::Value messages, messages_value(input.messages, form));
   TG_RETURN_IF_ERROR(variables.set_text("messages", std::move(messages)));
   TG_RETURN_IF_ERROR(set_json(variables, "tools", input.tools));
   TG_RETURN_IF_ERROR(set_json(variables, "documents", input.documents));
@@ -129,12 +206,23 @@ Result<std::string> template_text(const Config& value, bool for_tools) {
 
 Result<ChatTemplate> ChatTemplate::parse(std::string_view source, std::string name) {
   TG_ASSIGN(jinja::Template parsed, jinja::Template::parse(source, std::move(name)));
-  return ChatTemplate(std::move(parsed));
+  return ChatTemplate(std::move(parsed), asks_for_none(source));
 }
 
 Result<std::string> ChatTemplate::render(const ChatInput& input) const {
-  TG_ASSIGN(const jinja::Dict variables, variables_of(input));
-  return template_.render(variables, input.now);
+  MessageForm form;
+  form.keeps_null_content = keeps_null_content_;
+  TG_ASSIGN(const jinja::Dict variables, variables_of(input, form));
+  auto text = template_.render(variables, input.now);
+  if (text || text.error().code != ErrorCode::kBadInput || !has_argument_objects(input.messages)) {
+    return text;
+  }
+  // Some templates (DeepSeek's) put texts together with the arguments of calls, which fails with
+  // objects.
+  form.arguments_as_texts = true;
+  TG_ASSIGN(const jinja::Dict with_texts, variables_of(input, form));
+  auto second = template_.render(with_texts, input.now);
+  return second ? std::move(second) : std::move(text);
 }
 
 Result<ChatTemplate> load_chat_template(const std::string& name_or_path) {

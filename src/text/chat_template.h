@@ -19,8 +19,9 @@ namespace tg {
 
 struct ChatInput {
   // An array of objects {"role": ..., "content": ..., ...} in the form of the OpenAI API, but with
-  // the arguments of tool calls as objects, not as texts of JSON. Keys keep their order, as do
-  // those of tool definitions. A key whose value is null counts as absent.
+  // the arguments of tool calls as objects, not as texts of JSON. (A template that fails with
+  // objects is given texts.) Keys keep their order, as do those of tool definitions. A key whose
+  // value is null counts as absent, but "content" is none to a template that asks for that.
   nlohmann::ordered_json messages = nlohmann::ordered_json::array();
   nlohmann::ordered_json tools;      // an array of definitions, or null for none
   nlohmann::ordered_json documents;  // an array of objects, or null for none
@@ -50,8 +51,10 @@ class ChatTemplate {
   const std::string& name() const { return template_.name(); }
 
  private:
-  explicit ChatTemplate(jinja::Template parsed) : template_(std::move(parsed)) {}
+  ChatTemplate(jinja::Template parsed, bool keeps_null_content)
+      : template_(std::move(parsed)), keeps_null_content_(keeps_null_content) {}
   jinja::Template template_;
+  bool keeps_null_content_;
 };
 
 // The source of a template that comes with this program:

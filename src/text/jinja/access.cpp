@@ -27,8 +27,8 @@ Value loop_attribute(const Value& self, const Loop& loop, std::string_view name,
   if (name == "first") return index == 0;
   if (name == "last") return index + 1 == length;
   if (name == "length") return length;
-  if (name == "depth") return std::int64_t{1};
-  if (name == "depth0") return std::int64_t{0};
+  if (name == "depth") return loop.depth0 + 1;
+  if (name == "depth0") return loop.depth0;
   if (name == "previtem") {
     return index == 0 ? Value::undefined("there is no previous item") : items[loop.index0 - 1];
   }
@@ -109,7 +109,7 @@ Result<Value> get_item(const Value& value, const Value& key, Meter& meter) {
   if (value.is_dict()) {
     const auto found = value.dict().find(key, meter);
     if (found && *found != nullptr) return **found;
-  } else if (value.is_sequence() && !value.sequence().is_generator() && key.is_integral()) {
+  } else if (value.is_sequence() && value.sequence().is_indexed() && key.is_integral()) {
     const List& items = value.sequence().items;
     std::size_t at = 0;
     if (position(key.integral(), items.size(), at)) return items[at];
@@ -141,12 +141,14 @@ Result<Value> get_slice(const Value& value, const Value& start, const Value& sto
     for (const std::string_view one : picked(code_points(text), range)) out += one;
     return Value(std::move(out));
   }
-  if (value.is_sequence() && !value.sequence().is_generator()) {
+  if (value.is_sequence() && value.sequence().is_indexed()) {
     const List& items = value.sequence().items;
     if (!meter.spend(static_cast<std::int64_t>(items.size()))) return meter.exhausted();
     TG_ASSIGN(const Range range,
               slice_range(start, stop, step, static_cast<std::int64_t>(items.size())));
-    return make_sequence(value.sequence().flavour, picked(items, range));
+    const bool is_tuple = value.sequence().flavour == Sequence::Flavour::kTuple;
+    return make_sequence(is_tuple ? Sequence::Flavour::kTuple : Sequence::Flavour::kList,
+                         picked(items, range));
   }
   return error(ErrorCode::kBadInput, "a value of type {} can not be sliced", type_name(value));
 }

@@ -67,8 +67,8 @@ Result<Value> float_arithmetic(std::string_view op, double a, double b) {
   double rest = std::fmod(a, b);
   if (rest != 0 && ((rest < 0) != (b < 0))) rest += b;
   if (op == "%") return Value(rest == 0 ? std::copysign(0.0, b) : rest);
-  const double quotient = (a - rest) / b;
-  return Value(std::floor(quotient + 0.5));
+  const double quotient = std::floor((a - rest) / b + 0.5);
+  return Value(quotient == 0 ? std::copysign(0.0, a / b) : quotient);
 }
 
 Result<Value> repeated(const Value& value, std::int64_t times, Meter& meter) {
@@ -99,7 +99,7 @@ Result<Value> repeated(const Value& value, std::int64_t times, Meter& meter) {
 }
 
 bool is_repeatable(const Value& value) {
-  return value.is_string() || (value.is_sequence() && !value.sequence().is_generator());
+  return value.is_string() || (value.is_sequence() && value.sequence().is_list_or_tuple());
 }
 
 // A number in the letters of one % directive.
@@ -153,10 +153,29 @@ Result<Value> percent_format(std::string_view format, const List& values, Meter&
   if (!meter.spend(static_cast<std::int64_t>(format.size() / 32))) return meter.exhausted();
   std::string out;
   std::size_t used = 0;
+  // A single dict or list is not used up: %(name)s may look things up in it.
+  const bool may_be_left =
+      values.size() == 1 &&
+      (values[0].is_dict() ||
+       (values[0].is_sequence() && values[0].sequence().flavour != Sequence::Flavour::kTuple));
   for (std::size_t i = 0; i < format.size(); ++i) {
     if (format[i] != '%') {
       out += format[i];
       continue;
+    }
+    const Value* looked_up = nullptr;
+    if (i + 1 < format.size() && format[i + 1] == '(') {
+      const std::size_t end = format.find(')', i);
+      if (end == std::string_view::npos) return error(ErrorCode::kBadInput, "incomplete format");
+      if (values.size() != 1 || !values[0].is_dict()) {
+        return error(ErrorCode::kBadInput, "format requires a mapping");
+      }
+      const std::string_view name = format.substr(i + 2, end - i - 2);
+      looked_up = values[0].dict().find_text(name);
+      if (looked_up == nullptr) {
+        return error(ErrorCode::kBadInput, "format: there is no '{}'", name);
+      }
+      i = end;
     }
     bool left = false, zero = false, plus = false, blank = false;
     for (++i; i < format.size(); ++i) {
@@ -192,10 +211,10 @@ Result<Value> percent_format(std::string_view format, const List& values, Meter&
       out += '%';
       continue;
     }
-    if (used >= values.size()) {
+    if (looked_up == nullptr && used >= values.size()) {
       return error(ErrorCode::kBadInput, "not enough arguments for format string");
     }
-    const Value& value = values[used++];
+    const Value& value = looked_up != nullptr ? *looked_up : values[used++];
     std::string body;
     if (kind == 's' || kind == 'r') {
       body = kind == 's' ? text_of(value, meter) : repr_of(value, meter);
@@ -231,7 +250,7 @@ Result<Value> percent_format(std::string_view format, const List& values, Meter&
       return meter.exhausted();
     }
   }
-  if (used < values.size()) {
+  if (used < values.size() && !may_be_left) {
     return error(ErrorCode::kBadInput, "not all arguments converted during string formatting");
   }
   if (!meter.spend_bytes(out.size())) return meter.exhausted();

@@ -26,7 +26,7 @@ struct Expression {
     kAttribute,    // children[0] . name
     kItem,         // children[0] [ children[1] ]
     kSlice,        // children[0] [ children[1] : children[2] : children[3] ], absent ones null
-    kCall,         // children[0] ( the other children, named )
+    kCall,         // children[0] ( the other children, named ); "*" and "**" are names too
     kFilter,       // children[0] | name ( the other children, named )
     kTest,         // children[0] is name ( the other children, named )
     kNot,          // children[0]
@@ -82,7 +82,7 @@ struct Statement {
     kText,        // text
     kOutput,      // value
     kIf,          // branches: condition (null for else) and body
-    kFor,         // target in value if condition: body, else otherwise
+    kFor,         // target in value if condition: body, else otherwise; maybe is_recursive
     kSet,         // target = value
     kSetBlock,    // target = the text of body through filter (may be null)
     kFilter,      // the text of body through filter
@@ -102,6 +102,7 @@ struct Statement {
   std::string text;
   ExpressionPtr value;
   ExpressionPtr condition;
+  bool is_recursive = false;
   ExpressionPtr filter;  // its innermost subject is null: the text of the body
   std::vector<ExpressionPtr> values;
   Target target;

@@ -28,16 +28,19 @@ Result<Value> make_range(const Arguments& arguments, Meter& meter) {
   // In 128 bits nothing here overflows.
   const __int128 distance = static_cast<__int128>(stop) - start;
   const __int128 count = step > 0 ? (distance + step - 1) / step : (distance + step + 1) / step;
-  if ((step > 0) != (distance > 0) || distance == 0) return make_list({});
+  auto range = std::make_shared<Sequence>();
+  range->flavour = Sequence::Flavour::kRange;
+  range->text = step == 1 ? fmt::format("range({}, {})", start, stop)
+                          : fmt::format("range({}, {}, {})", start, stop, step);
+  if ((step > 0) != (distance > 0) || distance == 0) return Value(SequencePtr(std::move(range)));
   if (count > kMaxRange) {
     return error(ErrorCode::kOutOfCapacity, "range() of more than {} numbers", kMaxRange);
   }
   if (!meter.spend(static_cast<std::int64_t>(count))) return meter.exhausted();
-  List items;
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(count); ++i) {
-    items.emplace_back(start + i * step);
+    range->items.emplace_back(start + i * step);
   }
-  return make_list(std::move(items));
+  return Value(SequencePtr(std::move(range)));
 }
 
 constexpr std::string_view kFunctions[] = {"range", "dict", "namespace", "raise_exception"};
@@ -225,9 +228,38 @@ Result<Arguments> Interpreter::evaluate_arguments(const Expression& call_express
   }
   for (const auto& [name, expression] : call_expression.named) {
     TG_ASSIGN(Value value, evaluate(*expression));
-    arguments.named.emplace_back(name, std::move(value));
+    if (name == "*") {
+      TG_ASSIGN(const SequencePtr items, elements(value, meter_));
+      if (!meter_.ok()) return meter_.exhausted();
+      arguments.positional.insert(arguments.positional.end(), items->items.begin(),
+                                  items->items.end());
+    } else if (name == "**") {
+      TG_RETURN_IF_ERROR(add_named(value, arguments));
+    } else {
+      arguments.named.emplace_back(name, std::move(value));
+    }
   }
   return arguments;
+}
+
+Status Interpreter::add_named(const Value& dict, Arguments& arguments) {
+  if (!dict.is_dict()) {
+    return error(ErrorCode::kBadInput, "argument after ** must be a mapping, not {}",
+                 type_name(dict));
+  }
+  for (const auto& [key, value] : dict.dict().entries()) {
+    if (!meter_.spend(1 + static_cast<std::int64_t>(arguments.named.size() / 16))) {
+      return meter_.exhausted();
+    }
+    if (!key.is_string()) return error(ErrorCode::kBadInput, "keywords must be strings");
+    const std::string& name = key.string();
+    if (std::any_of(arguments.named.begin(), arguments.named.end(),
+                    [&name](const auto& one) { return one.first == name; })) {
+      return error(ErrorCode::kBadInput, "two values for the argument '{}'", name);
+    }
+    arguments.named.emplace_back(name, value);
+  }
+  return {};
 }
 
 Value Interpreter::look_up(const std::string& name) const {
@@ -247,6 +279,9 @@ Result<Value> Interpreter::call(const Value& callee, Arguments arguments) {
   if (callee.is_undefined()) return error(ErrorCode::kBadInput, "{}", callee.undefined_message());
   if (const auto* macro = object_as<Macro>(callee, Object::Type::kMacro)) {
     return call_macro(*macro, std::move(arguments));
+  }
+  if (const auto* loop = object_as<Loop>(callee, Object::Type::kLoop)) {
+    return call_loop(*loop, arguments);
   }
   if (!pay_for_texts(Value(), arguments)) return meter_.exhausted();
   std::string_view name;

@@ -411,12 +411,17 @@ Status ExpressionParser::parse_arguments(Expression& call) {
     if (!first) TG_RETURN_IF_ERROR(expect_operator(","));
     first = false;
     if (is_operator(")")) break;
-    if (is_operator("*") || is_operator("**")) {
-      return error_at(current().line, ErrorCode::kUnsupported,
-                      "'{}' in the arguments of a call is not supported", current().text);
-    }
-    if (current().kind == TokenKind::kName && tokens_[at_ + 1].kind == TokenKind::kOperator &&
-        tokens_[at_ + 1].text == "=") {
+    const auto has = [&call](std::string_view name) {
+      return std::any_of(call.named.begin(), call.named.end(),
+                         [name](const auto& one) { return one.first == name; });
+    };
+    if (has("**")) return expected("')' behind a '**' argument");
+    if (is_operator("**") || (is_operator("*") && !has("*"))) {
+      std::string stars = next().text;
+      TG_ASSIGN(ExpressionPtr value, parse_expression());
+      call.named.emplace_back(std::move(stars), std::move(value));
+    } else if (current().kind == TokenKind::kName &&
+               tokens_[at_ + 1].kind == TokenKind::kOperator && tokens_[at_ + 1].text == "=") {
       std::string name = next().text;
       ++at_;
       TG_ASSIGN(ExpressionPtr value, parse_expression());

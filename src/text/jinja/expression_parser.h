@@ -72,7 +72,7 @@ class ExpressionParser {
   Result<ExpressionPtr> parse_postfix(ExpressionPtr node);
   Result<ExpressionPtr> parse_subscript(ExpressionPtr node, int line);
   Result<ExpressionPtr> parse_call(ExpressionPtr callee);
-  // "(" a, b, name=c ")" into children and named.
+  // "(" a, b, name=c, *d, **e ")" into children and named.
   Status parse_arguments(Expression& call);
   void note_unknown(const Expression& node, std::string_view what);
   Result<std::string> parse_builtin_name();

@@ -86,8 +86,12 @@ Result<Value> indent(const Value& subject, const Arguments& arguments, Meter& me
     TG_ASSIGN(const Value made, arithmetic("*", Value(" "), Value(width), meter));
     prefix = made.string();
   }
+  if (subject.is_undefined()) return error(ErrorCode::kBadInput, "{}", subject.undefined_message());
+  if (!subject.is_string()) {
+    return error(ErrorCode::kBadInput, "indent needs a text, not {}", type_name(subject));
+  }
   // Jinja's own way: a newline is added, which keeps a last empty line.
-  const std::string text = text_of(subject, meter) + "\n";
+  const std::string text = subject.string() + "\n";
   if (!meter.spend(static_cast<std::int64_t>(text.size() / 8))) return meter.exhausted();
   std::string out;
   bool is_first = true;
@@ -105,6 +109,38 @@ Result<Value> indent(const Value& subject, const Arguments& arguments, Meter& me
   }
   if (!meter.spend_bytes(out.size())) return meter.exhausted();
   return Value(std::move(out));
+}
+
+Result<Value> center(const Value& subject, const Arguments& arguments, Meter& meter) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"width"}));
+  const Value width = bound.get(0) == nullptr ? Value(std::int64_t{80}) : *bound.get(0);
+  return call_method(Value(text_of(subject, meter)), "center", Arguments{{width}, {}}, meter);
+}
+
+// The beginning of a text that is more than `leeway` longer than `length`, which with `end` after
+// it has `length` characters; without `killwords` it ends before the last blank.
+Result<Value> truncate(const Value& subject, const Arguments& arguments, Meter& meter) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"length", "killwords", "end", "leeway"}));
+  TG_ASSIGN(const std::int64_t length, bound.integer_or(0, 255));
+  TG_ASSIGN(const std::string end, bound.text_or(2, "..."));
+  const bool no_leeway = bound.get(3) == nullptr || bound.get(3)->is_none();
+  TG_ASSIGN(const std::int64_t leeway,
+            no_leeway ? Result<std::int64_t>(5) : bound.integer_or(3, 5));
+  const auto end_length = static_cast<std::int64_t>(code_point_count(end));
+  if (length < end_length || leeway < 0) {
+    return error(ErrorCode::kBadInput, "needs a length of at least {} and a leeway of at least 0",
+                 end_length);
+  }
+  TG_ASSIGN(const std::int64_t size, length_of(subject));
+  if (size <= length || size - length <= leeway) return subject;
+  if (!subject.is_string()) {
+    return error(ErrorCode::kBadInput, "needs a text, not {}", type_name(subject));
+  }
+  std::string kept = subject.string();
+  kept.resize(byte_offset(kept, static_cast<std::size_t>(length - end_length)));
+  if (!bound.truth_or(1, false)) kept.resize(std::min(kept.size(), kept.rfind(' ')));
+  if (!meter.spend_bytes(kept.size() + end.size())) return meter.exhausted();
+  return Value(kept + end);
 }
 
 Result<Value> default_value(const Value& subject, const Arguments& arguments, Meter& /*meter*/) {
@@ -237,10 +273,17 @@ Result<Value> round_number(const Value& subject, const Arguments& arguments, Met
 }
 
 Result<Value> format_values(const Value& subject, const Arguments& arguments, Meter& meter) {
-  if (!arguments.named.empty()) {
-    return error(ErrorCode::kUnsupported, "format with named values is not supported");
+  if (arguments.named.empty()) {
+    return percent_format(text_of(subject, meter), arguments.positional, meter);
   }
-  return percent_format(text_of(subject, meter), arguments.positional, meter);
+  if (!arguments.positional.empty()) {
+    return error(ErrorCode::kBadInput, "can't handle positional and keyword arguments at once");
+  }
+  auto names = std::make_shared<Dict>();
+  for (const auto& [name, value] : arguments.named) {
+    TG_RETURN_IF_ERROR(names->set_text(name, value));
+  }
+  return percent_format(text_of(subject, meter), {Value(DictPtr(std::move(names)))}, meter);
 }
 
 Result<Value> count_words(const Value& subject, const Arguments& arguments, Meter& meter) {
@@ -265,6 +308,7 @@ constexpr Builtin kFilters[] = {
     {"abs", absolute},
     {"batch", filters::batch},
     {"capitalize", change_text<capitalize_text>},
+    {"center", center},
     {"count", filters::length},
     {"d", default_value},
     {"default", default_value},
@@ -273,6 +317,7 @@ constexpr Builtin kFilters[] = {
     {"escape", change_text<escape_html>},
     {"first", filters::first},
     {"float", to_float},
+    {"forceescape", change_text<escape_html>},
     {"format", format_values},
     {"indent", indent},
     {"int", to_integer},
@@ -293,12 +338,14 @@ constexpr Builtin kFilters[] = {
     {"safe", to_text},
     {"select", filters::select},
     {"selectattr", filters::selectattr},
+    {"slice", filters::slice},
     {"sort", filters::sort},
     {"string", to_text},
     {"sum", filters::sum},
     {"title", change_text<title_words>},
     {"tojson", tojson},
     {"trim", trim},
+    {"truncate", truncate},
     {"unique", filters::unique},
     {"upper", change_text<to_upper>},
     {"wordcount", count_words},

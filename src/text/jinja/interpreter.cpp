@@ -137,6 +137,11 @@ Result<Interpreter::Flow> Interpreter::run_if(const Statement& statement) {
 
 Result<Interpreter::Flow> Interpreter::run_for(const Statement& statement) {
   TG_ASSIGN(const Value value, evaluate(*statement.value));
+  return run_rounds(statement, value, 0);
+}
+
+Result<Interpreter::Flow> Interpreter::run_rounds(const Statement& statement, const Value& value,
+                                                  std::int64_t depth0) {
   TG_ASSIGN(SequencePtr items, elements(value, meter_));
   if (statement.condition) {
     // Jinja asks the filter as the loop goes; here all items are asked before the first round.
@@ -150,14 +155,19 @@ Result<Interpreter::Flow> Interpreter::run_for(const Statement& statement) {
     TG_ASSIGN(const Value list, make_list(std::move(chosen)));
     items = list.sequence_pointer();
   }
-  if (items->items.empty()) {
-    const Inner inner(*this, scope_);
-    return run(statement.otherwise);
-  }
   if (items->depth + 1 > kMaxValueDepth) {
     return error(ErrorCode::kOutOfCapacity, "values nested deeper than {}", kMaxValueDepth);
   }
   const auto loop = std::make_shared<Loop>(items);
+  loop->depth0 = depth0;
+  if (statement.is_recursive) {
+    keep_scope();
+    loop->scope = scope_;
+    loop->statement = &statement;
+  }
+  // Jinja's "else" asks whether any round came to its end, so one that "continue" or "break" cut
+  // short does not count.
+  bool any_whole_round = false;
   for (std::size_t i = 0; i < items->items.size(); ++i) {
     if (!meter_.spend(1)) return meter_.exhausted();
     loop->index0 = i;
@@ -166,8 +176,11 @@ Result<Interpreter::Flow> Interpreter::run_for(const Statement& statement) {
     TG_RETURN_IF_ERROR(assign(statement.target, items->items[i]));
     TG_ASSIGN(const Flow flow, run(statement.body));
     if (flow == Flow::kBreak) break;
+    any_whole_round = any_whole_round || flow == Flow::kNext;
   }
-  return Flow::kNext;
+  if (any_whole_round) return Flow::kNext;
+  const Inner inner(*this, scope_);
+  return run(statement.otherwise);
 }
 
 Result<std::string> Interpreter::text_of_block(const Block& block, Scope* parent) {
@@ -191,11 +204,30 @@ Status Interpreter::run_set_block(const Statement& statement) {
   return assign(statement.target, *filtered);
 }
 
-Value Interpreter::make_macro(const MacroDefinition& definition) {
+Result<Value> Interpreter::call_loop(const Loop& loop, const Arguments& arguments) {
+  if (loop.statement == nullptr) {
+    return error(ErrorCode::kBadInput, "only the loop of a recursive for can be called");
+  }
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"iterable"}));
+  if (bound.get(0) == nullptr) return error(ErrorCode::kBadInput, "loop() needs an argument");
+  std::string text;
+  std::string* outer = std::exchange(out_, &text);
+  const Inner inner(*this, loop.scope);
+  auto flow = run_rounds(*loop.statement, *bound.get(0), loop.depth0 + 1);
+  out_ = outer;
+  if (!flow) return tl::unexpected<Error>(std::move(flow).error());
+  return Value(std::move(text));
+}
+
+void Interpreter::keep_scope() {
   for (Scope* scope = scope_; scope != nullptr && !scope->kept; scope = scope->parent) {
     scope->kept = true;
     meter_.spend(10);  // its memory stays until the end
   }
+}
+
+Value Interpreter::make_macro(const MacroDefinition& definition) {
+  keep_scope();
   return Value(ObjectPtr(std::make_shared<Macro>(&definition, scope_)));
 }
 

@@ -60,6 +60,7 @@ class Interpreter {
   Result<Flow> run_statement(const Statement& statement);
   Result<Flow> run_if(const Statement& statement);
   Result<Flow> run_for(const Statement& statement);
+  Result<Flow> run_rounds(const Statement& statement, const Value& value, std::int64_t depth0);
   Result<Flow> run_call_block(const Statement& statement);
   Status run_set_block(const Statement& statement);
   // The text of a block in a scope of its own inside `parent`.
@@ -68,6 +69,10 @@ class Interpreter {
   Status assign(const Target& target, const Value& value);
   Status assign_place(const Target::Place& place, const Value& value);
   Value make_macro(const MacroDefinition& definition);
+  // Lets the current scope live until the end of the rendering.
+  void keep_scope();
+  // loop(value) inside a recursive for: the same loop over other items, as a text.
+  Result<Value> call_loop(const Loop& loop, const Arguments& arguments);
 
   // evaluate.cpp: expressions
   Result<Value> evaluate(const Expression& expression);
@@ -82,6 +87,8 @@ class Interpreter {
   // are used up.
   bool pay_for_texts(const Value& subject, const Arguments& arguments);
   Result<Arguments> evaluate_arguments(const Expression& call);
+  // The entries of a dict as named arguments.
+  Status add_named(const Value& dict, Arguments& arguments);
   Value look_up(const std::string& name) const;
   Result<Value> call(const Value& callee, Arguments arguments);
   Result<Value> call_macro(const Macro& macro, Arguments arguments);

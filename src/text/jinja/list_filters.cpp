@@ -157,6 +157,30 @@ Result<Value> batch(const Value& subject, const Arguments& arguments, Meter& met
   return make_generator(std::move(out));
 }
 
+Result<Value> slice(const Value& subject, const Arguments& arguments, Meter& meter) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"slices", "fill_with"}));
+  TG_ASSIGN(const std::int64_t count, bound.integer_or(0, 0));
+  if (count < 1) return error(ErrorCode::kBadInput, "slice needs a number of at least 1");
+  TG_ASSIGN(const SequencePtr all, elements(subject, meter));
+  if (!meter.spend(count)) return meter.exhausted();
+  const std::size_t parts = static_cast<std::size_t>(count);
+  const std::size_t longer = all->items.size() % parts;  // so many have one item more
+  List out;
+  auto next = all->items.begin();
+  for (std::size_t i = 0; i < parts; ++i) {
+    const std::size_t size = all->items.size() / parts + (i < longer ? 1 : 0);
+    const auto end = next + static_cast<std::ptrdiff_t>(size);
+    List part(next, end);
+    next = end;
+    if (i >= longer && bound.get(1) != nullptr && !bound.get(1)->is_none()) {
+      part.push_back(*bound.get(1));
+    }
+    TG_ASSIGN(Value made, make_list(std::move(part)));
+    out.push_back(std::move(made));
+  }
+  return make_generator(std::move(out));
+}
+
 Result<Value> dictsort(const Value& subject, const Arguments& arguments, Meter& meter) {
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"case_sensitive", "by", "reverse"}));
   TG_ASSIGN(const std::string by, bound.text_or(1, "key"));

@@ -9,6 +9,6 @@ namespace tg::jinja::filters {
 using Filter = Result<Value>(const Value& subject, const Arguments& arguments, Meter& meter);
 
 Filter batch, dictsort, first, items, join, last, length, list, map, max, min, reject, rejectattr,
-    reverse, select, selectattr, sort, sum, unique;
+    reverse, select, selectattr, slice, sort, sum, unique;
 
 }  // namespace tg::jinja::filters

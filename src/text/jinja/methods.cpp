@@ -1,387 +1,14 @@
-// The methods of str, list, tuple, dict and loop (declared in builtins.h). Methods that change
-// their object do not exist for templates: Hugging Face renders in an immutable sandbox.
+// The methods of list, tuple, range, dict and loop, and has_method and call_method of builtins.h;
+// those of str are in text_methods.cpp. Methods that change their object do not exist for
+// templates: Hugging Face renders in an immutable sandbox.
+#include "text/jinja/methods.h"
+
 #include <algorithm>
 
-#include "text/jinja/builtins.h"
 #include "text/jinja/objects.h"
-#include "text/jinja/text_operations.h"
-#include "text/jinja/unicode.h"
-#include "text/jinja/value_text.h"
 
 namespace tg::jinja {
 namespace {
-
-using MethodFunction = Result<Value> (*)(const Value& self, const Arguments& arguments,
-                                         Meter& meter);
-struct MethodEntry {
-  std::string_view name;
-  MethodFunction function;
-};
-
-Result<Value> pair_of_cut(std::string_view before, std::string_view cut, std::string_view after) {
-  return make_tuple({Value(before), Value(cut), Value(after)});
-}
-
-template <bool kFromRight>
-Result<std::size_t> find_one(std::string_view text, std::string_view part, Meter& meter) {
-  if (kFromRight) return find_last_part(text, part, meter);
-  return find_part(text, part, 0);
-}
-
-template <bool kLeft, bool kRight>
-Result<Value> strip(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"chars"}));
-  const std::string& text = self.string();
-  if (bound.get(0) == nullptr || bound.get(0)->is_none()) {
-    return Value(strip_spaces(text, kLeft, kRight));
-  }
-  TG_ASSIGN(const std::string chars, bound.text(0));
-  // Each character of the text may be compared with each of `chars`.
-  if (!meter.spend_bytes(text.size()) ||
-      !meter.spend(static_cast<std::int64_t>(chars.size() / 16 * (text.size() / 16)))) {
-    return meter.exhausted();
-  }
-  return Value(strip_chars(text, chars, kLeft, kRight));
-}
-
-// str.split() or, from the right, str.rsplit().
-template <bool kFromRight>
-Result<Value> split(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"sep", "maxsplit"}));
-  TG_ASSIGN(std::int64_t left, bound.integer_or(1, -1));
-  std::string_view rest = self.string();
-  meter.spend_bytes(rest.size());
-  List parts;
-  const bool by_spaces = bound.get(0) == nullptr || bound.get(0)->is_none();
-  std::string separator;
-  if (!by_spaces) {
-    TG_ASSIGN(separator, bound.text(0));
-    if (separator.empty()) return error(ErrorCode::kBadInput, "empty separator");
-  }
-  while (true) {
-    if (!meter.spend(1)) return meter.exhausted();
-    if (by_spaces) {
-      // Only on this side: what remains when the splits are used up keeps its blanks on the other.
-      rest = strip_spaces(rest, !kFromRight, kFromRight);
-      if (rest.empty()) break;
-    }
-    if (left == 0) {
-      parts.emplace_back(rest);
-      break;
-    }
-    --left;
-    std::size_t cut = std::string_view::npos;
-    std::size_t width = separator.size();
-    if (!by_spaces) {
-      TG_ASSIGN(cut, find_one<kFromRight>(rest, separator, meter));
-    } else if (kFromRight) {
-      std::size_t at = rest.size();
-      while (at > 0) {
-        std::size_t start = at - 1;
-        while (start > 0 && (static_cast<unsigned char>(rest[start]) & 0xC0U) == 0x80U) --start;
-        std::size_t next = start;
-        if (is_space(next_code_point(rest, next))) {
-          cut = start;
-          width = at - start;
-          break;
-        }
-        at = start;
-      }
-    } else {
-      for (std::size_t at = 0; at < rest.size();) {
-        const std::size_t start = at;
-        if (is_space(next_code_point(rest, at))) {
-          cut = start;
-          width = at - start;
-          break;
-        }
-      }
-    }
-    if (cut == std::string_view::npos) {
-      parts.emplace_back(rest);
-      break;
-    }
-    parts.emplace_back(kFromRight ? rest.substr(cut + width) : rest.substr(0, cut));
-    rest = kFromRight ? rest.substr(0, cut) : rest.substr(cut + width);
-  }
-  if (kFromRight) std::reverse(parts.begin(), parts.end());
-  return make_list(std::move(parts));
-}
-
-template <bool kAtEnd>
-Result<Value> starts_or_ends(const Value& self, const Arguments& arguments, Meter& /*meter*/) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"prefix"}));
-  const std::string& text = self.string();
-  const auto fits = [&](const std::string& part) {
-    return kAtEnd ? text.ends_with(part) : text.starts_with(part);
-  };
-  const Value* given = bound.get(0);
-  if (given != nullptr && given->is_sequence() &&
-      given->sequence().flavour == Sequence::Flavour::kTuple) {
-    const List& all = given->sequence().items;
-    return Value(std::any_of(all.begin(), all.end(), [&](const Value& one) {
-      return one.is_string() && fits(one.string());
-    }));
-  }
-  TG_ASSIGN(const std::string part, bound.text(0));
-  return Value(fits(part));
-}
-
-template <bool kFromRight>
-Result<Value> find(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"sub"}));
-  TG_ASSIGN(const std::string part, bound.text(0));
-  const std::string& text = self.string();
-  meter.spend_bytes(text.size());
-  TG_ASSIGN(const std::size_t at, find_one<kFromRight>(text, part, meter));
-  if (at == std::string::npos) return Value(std::int64_t{-1});
-  return Value(static_cast<std::int64_t>(code_point_count(std::string_view(text).substr(0, at))));
-}
-
-template <bool kFromRight>
-Result<Value> partition(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"sep"}));
-  TG_ASSIGN(const std::string separator, bound.text(0));
-  if (separator.empty()) return error(ErrorCode::kBadInput, "empty separator");
-  const std::string_view text = self.string();
-  meter.spend_bytes(text.size());
-  TG_ASSIGN(const std::size_t at, find_one<kFromRight>(text, separator, meter));
-  if (at == std::string_view::npos) {
-    return kFromRight ? pair_of_cut("", "", text) : pair_of_cut(text, "", "");
-  }
-  return pair_of_cut(text.substr(0, at), separator, text.substr(at + separator.size()));
-}
-
-Result<Value> replace(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"old", "new", "count"}));
-  TG_ASSIGN(const std::string old, bound.text(0));
-  TG_ASSIGN(const std::string replacement, bound.text(1));
-  TG_ASSIGN(const std::int64_t count, bound.integer_or(2, -1));
-  TG_ASSIGN(std::string out, replace_text(self.string(), old, replacement, count, meter));
-  return Value(std::move(out));
-}
-
-template <std::string (*kChange)(std::string_view)>
-Result<Value> change_case(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
-  if (!meter.spend_bytes(self.string().size())) return meter.exhausted();
-  return Value(kChange(self.string()));
-}
-
-// str.title(): upper case for each letter that follows no letter.
-std::string title_text(std::string_view text) {
-  std::string out;
-  bool after_letter = false;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t start = at;
-    const char32_t code = next_code_point(text, at);
-    const std::string_view one = text.substr(start, at - start);
-    out += after_letter ? to_lower(one) : to_upper(one);
-    after_letter = is_cased(code);
-  }
-  return out;
-}
-
-template <bool (*kIs)(char32_t)>
-Result<Value> all_are(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
-  const std::string& text = self.string();
-  meter.spend_bytes(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    if (!kIs(next_code_point(text, at))) return Value(false);
-  }
-  return Value(!text.empty());
-}
-
-// islower() and isupper(): no letter of the other case, and at least one of this.
-template <bool (*kIs)(char32_t), bool (*kIsNot)(char32_t)>
-Result<Value> case_is(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
-  const std::string& text = self.string();
-  meter.spend_bytes(text.size());
-  bool any = false;
-  for (std::size_t at = 0; at < text.size();) {
-    const char32_t code = next_code_point(text, at);
-    if (kIsNot(code)) return Value(false);
-    any = any || kIs(code);
-  }
-  return Value(any);
-}
-
-bool is_ascii_digit(char32_t code) { return code >= '0' && code <= '9'; }
-bool is_ascii_letter(char32_t code) {
-  return (code | 0x20U) >= 'a' && (code | 0x20U) <= 'z' && code < 0x80;
-}
-bool is_ascii_letter_or_digit(char32_t code) {
-  return is_ascii_digit(code) || is_ascii_letter(code);
-}
-
-// isdigit() and its like would need the tables of Unicode beyond ASCII.
-template <bool (*kIs)(char32_t)>
-Result<Value> ascii_are(const Value& self, const Arguments& arguments, Meter& meter) {
-  const std::string& text = self.string();
-  if (std::any_of(text.begin(), text.end(),
-                  [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) {
-    return error(ErrorCode::kUnsupported,
-                 "isalpha(), isalnum() and isdigit() are supported for ASCII texts only");
-  }
-  return all_are<kIs>(self, arguments, meter);
-}
-
-Result<Value> join(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"iterable"}));
-  if (bound.get(0) == nullptr) return error(ErrorCode::kBadInput, "join() needs an argument");
-  TG_ASSIGN(const SequencePtr items, elements(*bound.get(0), meter));
-  for (const Value& item : items->items) {
-    if (!item.is_string()) {
-      return error(ErrorCode::kBadInput, "sequence item: expected str instance, {} found",
-                   type_name(item));
-    }
-  }
-  TG_ASSIGN(std::string out, join_text(items->items, self.string(), meter));
-  return Value(std::move(out));
-}
-
-template <bool kKeepsLeft>
-Result<Value> justify(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"width", "fillchar"}));
-  TG_ASSIGN(const std::int64_t width, bound.integer_or(0, 0));
-  TG_ASSIGN(const std::string fill, bound.text_or(1, " "));
-  if (code_point_count(fill) != 1) {
-    return error(ErrorCode::kBadInput, "the fill character must be exactly one character long");
-  }
-  const std::string& text = self.string();
-  TG_ASSIGN(const std::int64_t length, length_of(self));
-  if (width <= length) return self;
-  TG_ASSIGN(const Value padding, arithmetic("*", Value(fill), Value(width - length), meter));
-  return Value(kKeepsLeft ? text + padding.string() : padding.string() + text);
-}
-
-Result<Value> split_into_lines(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"keepends"}));
-  if (!meter.spend(static_cast<std::int64_t>(self.string().size()))) return meter.exhausted();
-  List lines;
-  for (const std::string_view line : split_lines(self.string(), bound.truth_or(0, false))) {
-    lines.emplace_back(line);
-  }
-  return make_list(std::move(lines));
-}
-
-template <bool kAtEnd>
-Result<Value> remove_part(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"part"}));
-  TG_ASSIGN(const std::string part, bound.text(0));
-  std::string_view text = self.string();
-  meter.spend_bytes(text.size());
-  if (kAtEnd && text.ends_with(part)) text.remove_suffix(part.size());
-  if (!kAtEnd && text.starts_with(part)) text.remove_prefix(part.size());
-  return Value(text);
-}
-
-Result<Value> count_part(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"sub"}));
-  TG_ASSIGN(const std::string part, bound.text(0));
-  const std::string& text = self.string();
-  meter.spend_bytes(text.size());
-  if (part.empty()) return Value(static_cast<std::int64_t>(code_point_count(text) + 1));
-  std::int64_t count = 0;
-  for (std::size_t at = find_part(text, part, 0); at != std::string::npos;
-       at = find_part(text, part, at + part.size())) {
-    ++count;
-  }
-  return Value(count);
-}
-
-// str.format() with {}, {0} and {name}; no attributes, conversions and format specifications.
-Result<Value> format(const Value& self, const Arguments& arguments, Meter& meter) {
-  const std::string& text = self.string();
-  std::string out;
-  std::size_t automatic = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if ((c == '{' || c == '}') && i + 1 < text.size() && text[i + 1] == c) {
-      out += c;
-      ++i;
-    } else if (c == '}') {
-      return error(ErrorCode::kBadInput, "single '}}' encountered in format string");
-    } else if (c == '{') {
-      const std::size_t end = text.find('}', i);
-      if (end == std::string::npos) {
-        return error(ErrorCode::kBadInput, "single '{{' encountered in format string");
-      }
-      const std::string field = text.substr(i + 1, end - i - 1);
-      if (field.find_first_of(".[:!{") != std::string::npos) {
-        return error(ErrorCode::kUnsupported, "format() does not support the field '{{{}}}'",
-                     field);
-      }
-      const Value* value = nullptr;
-      const auto number =
-          field.empty() ? std::optional<std::int64_t>(automatic++) : parse_integer(field, 10);
-      if (number && *number >= 0 &&
-          static_cast<std::size_t>(*number) < arguments.positional.size()) {
-        value = &arguments.positional[static_cast<std::size_t>(*number)];
-      }
-      for (const auto& [name, given] : arguments.named) {
-        if (!number && name == field) value = &given;
-      }
-      if (value == nullptr) {
-        return error(ErrorCode::kBadInput, "format() has no argument for '{{{}}}'", field);
-      }
-      append_text(*value, out, meter);
-      if (!meter.spend(1)) return meter.exhausted();
-      i = end;
-    } else {
-      out += c;
-    }
-  }
-  if (!meter.spend_bytes(out.size())) return meter.exhausted();
-  return Value(std::move(out));
-}
-
-Result<Value> zero_fill(const Value& self, const Arguments& arguments, Meter& meter) {
-  TG_ASSIGN(const Bound bound, Bound::make(arguments, {"width"}));
-  TG_ASSIGN(const std::int64_t width, bound.integer_or(0, 0));
-  const std::string& text = self.string();
-  TG_ASSIGN(const std::int64_t length, length_of(self));
-  if (width <= length) return self;
-  TG_ASSIGN(const Value zeros, arithmetic("*", Value("0"), Value(width - length), meter));
-  const std::size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
-  return Value(text.substr(0, sign) + zeros.string() + text.substr(sign));
-}
-
-constexpr MethodEntry kTextMethods[] = {
-    {"strip", strip<true, true>},
-    {"lstrip", strip<true, false>},
-    {"rstrip", strip<false, true>},
-    {"split", split<false>},
-    {"rsplit", split<true>},
-    {"splitlines", split_into_lines},
-    {"startswith", starts_or_ends<false>},
-    {"endswith", starts_or_ends<true>},
-    {"replace", replace},
-    {"upper", change_case<to_upper>},
-    {"lower", change_case<to_lower>},
-    {"title", change_case<title_text>},
-    {"capitalize", change_case<capitalize_text>},
-    {"find", find<false>},
-    {"rfind", find<true>},
-    {"count", count_part},
-    {"partition", partition<false>},
-    {"rpartition", partition<true>},
-    {"removeprefix", remove_part<false>},
-    {"removesuffix", remove_part<true>},
-    {"join", join},
-    {"format", format},
-    {"ljust", justify<true>},
-    {"rjust", justify<false>},
-    {"zfill", zero_fill},
-    {"isspace", all_are<is_space>},
-    {"islower", case_is<is_lower, is_upper>},
-    {"isupper", case_is<is_upper, is_lower>},
-    {"isdigit", ascii_are<is_ascii_digit>},
-    {"isalpha", ascii_are<is_ascii_letter>},
-    {"isalnum", ascii_are<is_ascii_letter_or_digit>},
-};
 
 Result<Value> dict_get(const Value& self, const Arguments& arguments, Meter& meter) {
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"key", "default"}));
@@ -405,7 +32,17 @@ Result<Value> dict_view(const Value& self, const Arguments& arguments, Meter& me
       out.push_back(kView == View::kKeys ? key : value);
     }
   }
-  return make_list(std::move(out));
+  using Flavour = Sequence::Flavour;
+  return make_sequence(kView == View::kKeys     ? Flavour::kKeys
+                       : kView == View::kValues ? Flavour::kValues
+                                                : Flavour::kItems,
+                       std::move(out));
+}
+
+// copy(): values can not be changed, so the same one will do.
+Result<Value> copy_of(const Value& self, const Arguments& arguments, Meter& /*meter*/) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
+  return self;
 }
 
 constexpr MethodEntry kDictMethods[] = {
@@ -413,6 +50,7 @@ constexpr MethodEntry kDictMethods[] = {
     {"keys", dict_view<View::kKeys>},
     {"values", dict_view<View::kValues>},
     {"items", dict_view<View::kItems>},
+    {"copy", copy_of},
 };
 
 Result<Value> list_index(const Value& self, const Arguments& arguments, Meter& meter) {
@@ -434,7 +72,9 @@ Result<Value> list_count(const Value& self, const Arguments& arguments, Meter& m
       })));
 }
 
-constexpr MethodEntry kListMethods[] = {{"index", list_index}, {"count", list_count}};
+constexpr MethodEntry kSequenceMethods[] = {{"index", list_index}, {"count", list_count}};
+constexpr MethodEntry kListMethods[] = {
+    {"index", list_index}, {"count", list_count}, {"copy", copy_of}};
 
 Result<Value> loop_cycle(const Value& self, const Arguments& arguments, Meter& /*meter*/) {
   const auto* loop = object_as<Loop>(self, Object::Type::kLoop);
@@ -444,17 +84,14 @@ Result<Value> loop_cycle(const Value& self, const Arguments& arguments, Meter& /
   return arguments.positional[loop->index0 % arguments.positional.size()];
 }
 
-template <std::size_t kCount>
-MethodFunction find_in(const MethodEntry (&table)[kCount], std::string_view name) {
-  const auto* found = std::find_if(std::begin(table), std::end(table),
-                                   [&](const MethodEntry& entry) { return entry.name == name; });
-  return found == std::end(table) ? nullptr : found->function;
-}
-
 MethodFunction find_method(const Value& self, std::string_view name) {
-  if (self.is_string()) return find_in(kTextMethods, name);
+  if (self.is_string()) return find_text_method(name);
   if (self.is_dict()) return find_in(kDictMethods, name);
-  if (self.is_sequence() && !self.sequence().is_generator()) return find_in(kListMethods, name);
+  if (self.is_sequence()) {
+    const Sequence& sequence = self.sequence();
+    if (sequence.flavour == Sequence::Flavour::kList) return find_in(kListMethods, name);
+    return sequence.is_indexed() ? find_in(kSequenceMethods, name) : nullptr;
+  }
   if (object_as<Loop>(self, Object::Type::kLoop) != nullptr && name == "cycle") return loop_cycle;
   return nullptr;
 }

@@ -37,14 +37,18 @@ struct Namespace : Object {
   Dict attributes;
 };
 
+struct Scope;
+
 // `loop` inside a for body.
 struct Loop : Object {
   explicit Loop(SequencePtr all) : Object(Type::kLoop, all->depth + 1), items(std::move(all)) {}
   SequencePtr items;  // after the loop's filter
   std::size_t index0 = 0;
+  std::int64_t depth0 = 0;  // loops of the same statement around it
+  // Of a recursive for, which can be called; the interpreter keeps the scope until the end.
+  const Statement* statement = nullptr;
+  Scope* scope = nullptr;
 };
-
-struct Scope;
 
 struct Macro : Object {
   Macro(const MacroDefinition* code, Scope* around)

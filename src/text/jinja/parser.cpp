@@ -154,25 +154,26 @@ class Parser : ExpressionParser {
   }
 
   Status parse_for(Statement& statement) {
+    ++for_blocks_;
     TG_ASSIGN(statement.target, parse_target("in"));
     if (!skip_name("in")) return expected("'in'");
     TG_ASSIGN(statement.value, parse_tuple(false));
     if (skip_name("if")) {
       TG_ASSIGN(statement.condition, parse_expression());
     }
-    if (is_name("recursive")) {
-      return error_at(current().line, ErrorCode::kUnsupported, "'recursive' is not supported");
-    }
+    statement.is_recursive = skip_name("recursive");
     TG_RETURN_IF_ERROR(expect_block_end());
     ++loops_;
     TG_ASSIGN(statement.body, parse_block({"else", "endfor"}));
     --loops_;
     if (skip_name("else")) {
       TG_ASSIGN(statement.otherwise, parse_body("endfor"));
-      return {};
+    } else {
+      ++at_;  // endfor
+      TG_RETURN_IF_ERROR(expect_block_end());
     }
-    ++at_;  // endfor
-    return expect_block_end();
+    --for_blocks_;
+    return {};
   }
 
   Status parse_set(Statement& statement) {
@@ -253,6 +254,10 @@ class Parser : ExpressionParser {
           place.name == "True" || place.name == "False" || place.name == "None") {
         return error_at(current().line, ErrorCode::kBadInput, "can not assign to '{}'", place.name);
       }
+      if (place.name == "loop" && for_blocks_ > 0) {
+        return error_at(current().line, ErrorCode::kBadInput,
+                        "can not assign to 'loop' inside a for block");
+      }
       if (end == "=" && skip_operator(".")) {
         TG_ASSIGN(place.attribute, expect_name());
       }
@@ -265,7 +270,8 @@ class Parser : ExpressionParser {
     return target;
   }
 
-  int loops_ = 0;  // for loops that break would leave
+  int loops_ = 0;       // for loops that break would leave
+  int for_blocks_ = 0;  // around this place, through macros and other bodies too
 };
 
 }  // namespace

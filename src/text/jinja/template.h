@@ -19,10 +19,9 @@ namespace tg::jinja {
 
 class Template {
  public:
-  // Tags: if, for (with filter and else), set (also as a block and on namespaces), macro, call,
-  // filter, with, raw, generation, break, continue. Not: recursive loops, import, include, extends,
-  // block, do, autoescape, trans, and "*" arguments.
-  // `name` is the place of errors: "NAME: line N: message".
+  // Tags: if, for (with filter, else and recursion), set (also as a block and on namespaces),
+  // macro, call, filter, with, raw, generation, break, continue. Not: import, include, extends,
+  // block, do, autoescape, trans. `name` is the place of errors: "NAME: line N: message".
   // kBadInput, kUnsupported or kOutOfCapacity, see parser.h.
   static Result<Template> parse(std::string_view source, std::string name);
 

@@ -31,10 +31,11 @@ bool is_iterable(const Value& value) {
   return value.is_string() || value.is_sequence() || value.is_dict() || value.is_undefined();
 }
 bool is_sequence(const Value& value) {
-  return is_iterable(value) && !(value.is_sequence() && value.sequence().is_generator());
+  return is_iterable(value) && (!value.is_sequence() || value.sequence().is_indexed());
 }
 bool is_callable(const Value& value) {
   return value.is_object() && (value.object()->type() == Object::Type::kMacro ||
+                               value.object()->type() == Object::Type::kLoop ||
                                value.object()->type() == Object::Type::kMethod ||
                                value.object()->type() == Object::Type::kFunction);
 }
@@ -43,10 +44,12 @@ Result<Value> parity(const Value& subject, Meter& meter, bool odd) {
   TG_ASSIGN(const Value rest, arithmetic("%", subject, Value(std::int64_t{2}), meter));
   return Value(rest.is_number() && rest.number() == (odd ? 1.0 : 0.0));
 }
-Result<Value> odd(const Value& subject, const Arguments& /*arguments*/, Meter& meter) {
+Result<Value> odd(const Value& subject, const Arguments& arguments, Meter& meter) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
   return parity(subject, meter, true);
 }
-Result<Value> even(const Value& subject, const Arguments& /*arguments*/, Meter& meter) {
+Result<Value> even(const Value& subject, const Arguments& arguments, Meter& meter) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
   return parity(subject, meter, false);
 }
 
@@ -102,10 +105,12 @@ Result<Value> is_case(const Value& subject, const Arguments& arguments, Meter& m
   return call_method(Value(text_of(subject, meter)), kUpper ? "isupper" : "islower", {}, meter);
 }
 
-Result<Value> is_a_filter(const Value& subject, const Arguments& /*arguments*/, Meter& /*meter*/) {
+Result<Value> is_a_filter(const Value& subject, const Arguments& arguments, Meter& /*meter*/) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
   return Value(subject.is_string() && find_filter(subject.string()) != nullptr);
 }
-Result<Value> is_a_test(const Value& subject, const Arguments& /*arguments*/, Meter& /*meter*/) {
+Result<Value> is_a_test(const Value& subject, const Arguments& arguments, Meter& /*meter*/) {
+  TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
   return Value(subject.is_string() && find_test(subject.string()) != nullptr);
 }
 

@@ -23,6 +23,10 @@ constexpr CaseRun kCaseRuns[] = {
     {0x014A, 0x0176, 1, 2},     //
     {0x0178, 0x0178, -121, 1},  // y with diaeresis; its lower form is in Latin-1
     {0x0179, 0x017D, 1, 2},     //
+    {0x01CD, 0x01DB, 1, 2},     // Latin Extended-B, as far as it alternates (Pinyin, Romanian)
+    {0x01DE, 0x01EE, 1, 2},     //
+    {0x01F8, 0x021E, 1, 2},     //
+    {0x0222, 0x0232, 1, 2},     //
     {0x0386, 0x0386, 38, 1},    // Greek
     {0x0388, 0x038A, 37, 1},    //
     {0x038C, 0x038C, 64, 1},    //
@@ -175,6 +179,9 @@ bool is_printable(char32_t code) {
       code <= 0xA0 || code == 0xAD || (code >= 0x600 && code <= 0x605) || code == 0x61C ||
       code == 0x1680 || code == 0x180E || (code >= 0x2000 && code <= 0x200F) ||
       (code >= 0x2028 && code <= 0x202F) || (code >= 0x205F && code <= 0x206F) || code == 0x3000 ||
+      code == 0x6DD || code == 0x70F || (code >= 0x890 && code <= 0x891) || code == 0x8E2 ||
+      code == 0x110BD || code == 0x110CD || (code >= 0x13430 && code <= 0x1343F) ||
+      (code >= 0x1BCA0 && code <= 0x1BCA3) || (code >= 0x1D173 && code <= 0x1D17A) ||
       (code >= 0xE000 && code <= 0xF8FF) || code == 0xFEFF || (code >= 0xFFF0 && code <= 0xFFFB) ||
       (code & 0xFFFEU) == 0xFFFE || (code >= 0xE0000 && (code < 0xE0100 || code > 0xE01EF));
   return !hidden;

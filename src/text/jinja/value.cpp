@@ -191,7 +191,7 @@ Result<bool> less_than(const Value& a, const Value& b, Meter& meter) {
     return a.string() < b.string();
   }
   if (a.is_sequence() && b.is_sequence() && a.sequence().flavour == b.sequence().flavour &&
-      !a.sequence().is_generator()) {
+      a.sequence().is_list_or_tuple()) {
     const List& left = a.sequence().items;
     const List& right = b.sequence().items;
     for (std::size_t i = 0; i < left.size() && i < right.size(); ++i) {
@@ -218,6 +218,14 @@ std::string_view type_name(const Value& value) {
         return "list";
       case Sequence::Flavour::kTuple:
         return "tuple";
+      case Sequence::Flavour::kRange:
+        return "range";
+      case Sequence::Flavour::kKeys:
+        return "dict_keys";
+      case Sequence::Flavour::kValues:
+        return "dict_values";
+      case Sequence::Flavour::kItems:
+        return "dict_items";
       case Sequence::Flavour::kGenerator:
         return "generator";
     }

@@ -1,6 +1,6 @@
 // What: a value of the template language, with the meaning it has in Python: undefined, None, bool,
 //   int (64 bits; overflow is an error), float, str, list, tuple, dict, and objects (namespace,
-//   macro, loop, ...; see objects.h). range() and the views of a dict are lists here.
+//   macro, loop, ...; see objects.h).
 // Who owns: values share their immutable contents; copying is cheap. Thread: any, while no other
 //   thread renders with the same value.
 #pragma once
@@ -101,15 +101,19 @@ class Value {
       data_;
 };
 
-// A list, a tuple, or what map(), select() and their like give: always true, without a length and
-// an index. (Python's can be walked once only; ours any number of times.)
+// A list, a tuple, a range, a view of a dict (it has a length, but no index), or what map(),
+// select() and their like give: always true, without a length and an index. (Python's can be walked
+// once only; ours any number of times.)
 struct Sequence {
-  enum class Flavour { kList, kTuple, kGenerator };
+  enum class Flavour { kList, kTuple, kRange, kKeys, kValues, kItems, kGenerator };
   Flavour flavour = Flavour::kList;
   List items;
   int depth = 1;
+  std::string text = {};  // what a range prints as
 
   bool is_generator() const { return flavour == Flavour::kGenerator; }
+  bool is_list_or_tuple() const { return flavour == Flavour::kList || flavour == Flavour::kTuple; }
+  bool is_indexed() const { return is_list_or_tuple() || flavour == Flavour::kRange; }
 };
 
 // Keeps the order of insertion; keys are hashable values, equal as Python's are (1, 1.0 and True).

@@ -37,7 +37,7 @@ class JsonWriter {
       write_string(value.string());
     } else if (value.is_dict()) {
       return write_dict(value.dict(), level);
-    } else if (value.is_sequence() && !value.sequence().is_generator()) {
+    } else if (value.is_sequence() && value.sequence().is_list_or_tuple()) {
       return write_list(value.sequence().items, level);
     } else {
       return error(ErrorCode::kBadInput, "tojson: object of type {} is not JSON serializable",

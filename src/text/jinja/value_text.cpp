@@ -52,9 +52,30 @@ void append_items(const List& items, std::string& out, Meter& meter) {
   }
 }
 
+// [...], in the form of one of Python's types that wrap a list.
+void append_wrapped(std::string_view type, const Sequence& sequence, std::string& out,
+                    Meter& meter) {
+  out += type;
+  out += "([";
+  append_items(sequence.items, out, meter);
+  out += "])";
+}
+
 void append_sequence(const Sequence& sequence, std::string& out, Meter& meter) {
   using Flavour = Sequence::Flavour;
   switch (sequence.flavour) {
+    case Flavour::kRange:
+      out += sequence.text;
+      return;
+    case Flavour::kKeys:
+      append_wrapped("dict_keys", sequence, out, meter);
+      return;
+    case Flavour::kValues:
+      append_wrapped("dict_values", sequence, out, meter);
+      return;
+    case Flavour::kItems:
+      append_wrapped("dict_items", sequence, out, meter);
+      return;
     case Flavour::kList:
       out += '[';
       append_items(sequence.items, out, meter);
