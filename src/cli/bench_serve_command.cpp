@@ -31,7 +31,7 @@ namespace tg {
 namespace {
 
 constexpr std::int64_t kMostRequests = 1'000'000;
-constexpr std::int64_t kMostTokens = 10'000'000;
+constexpr std::int64_t kMostLoadTokens = 10'000'000;
 
 struct BenchServeOptions {
   std::string base_url = "http://127.0.0.1:8000";
@@ -244,10 +244,10 @@ void add_bench_serve_command(CLI::App& program, ChosenCommand& chosen) {
   app->add_option("--id-range", o->id_range, "FIRST:LAST id of random prompts")
       ->capture_default_str();
   add_whole_number(*app, "--prefix-len", "tokens in front that all random prompts share", 0,
-                   kMostTokens, o->prefix_len);
+                   kMostLoadTokens, o->prefix_len);
   add_whole_number(*app, "--input-len", "tokens of a random prompt behind the shared ones", 1,
-                   kMostTokens, o->input_len);
-  add_whole_number(*app, "--output-len", "max_tokens of every request", 1, kMostTokens,
+                   kMostLoadTokens, o->input_len);
+  add_whole_number(*app, "--output-len", "max_tokens of every request", 1, kMostLoadTokens,
                    o->output_len);
   add_seed(*app, "of prompts and arrivals; default: 0", o->seed);
   app->add_flag("--ignore-eos", o->ignore_eos,

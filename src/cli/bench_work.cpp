@@ -17,7 +17,7 @@
 namespace tg {
 namespace {
 
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 24;
+constexpr std::int64_t kMostWorkTokens = std::int64_t{1} << 24;
 
 // The text between colons.
 std::vector<std::string_view> parts_of(std::string_view text) {
@@ -139,10 +139,10 @@ Result<BenchWork> parse_bench_work(const std::string& text) {
     return read_number(parts[i], std::int64_t{1}, most, value);
   };
   if (parts[0] == "decode" && parts.size() == 4 && whole(1, 256, work.users) &&
-      whole(2, kMostTokens, work.tokens) && whole(3, kMostTokens, work.steps)) {
+      whole(2, kMostWorkTokens, work.tokens) && whole(3, kMostWorkTokens, work.steps)) {
     return work;
   }
-  if (parts[0] == "prefill" && parts.size() == 2 && whole(1, kMostTokens, work.tokens)) {
+  if (parts[0] == "prefill" && parts.size() == 2 && whole(1, kMostWorkTokens, work.tokens)) {
     work.kind = BenchWork::Kind::kPrefill;
     return work;
   }

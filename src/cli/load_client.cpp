@@ -87,8 +87,8 @@ class Stopwatch {
 };
 
 // One request on its way. Its address is libcurl's, so it stays where it is.
-struct Transfer {
-  Transfer(std::size_t number, LoadRequest what, const Stopwatch& clock)
+struct LoadTransfer {
+  LoadTransfer(std::size_t number, LoadRequest what, const Stopwatch& clock)
       : index(number),
         request(std::move(what)),
         watch(clock),
@@ -113,7 +113,7 @@ struct Transfer {
 
 // Only notes what came when: reading it here would delay the times of the other streams.
 std::size_t note_bytes(char* data, std::size_t size, std::size_t count, void* user) {
-  auto& transfer = *static_cast<Transfer*>(user);
+  auto& transfer = *static_cast<LoadTransfer*>(user);
   transfer.bytes.append(data, size * count);
   transfer.pieces.push_back({transfer.watch.seconds(), transfer.bytes.size()});
   return size * count;
@@ -214,7 +214,7 @@ class LoadLoop {
   }
 
   void start(LoadRequest request) {
-    auto transfer = std::make_unique<Transfer>(next_++, std::move(request), watch_);
+    auto transfer = std::make_unique<LoadTransfer>(next_++, std::move(request), watch_);
     CURL* easy = transfer->easy.get();
     set_up(easy, url_, headers_.get(), transfer->message);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->request.body.data());
@@ -230,10 +230,10 @@ class LoadLoop {
   void read_pieces() {
     const double now = watch_.seconds();
     for (std::size_t i = active_.size(); i-- > 0;) {
-      Transfer& transfer = *active_[i];
+      LoadTransfer& transfer = *active_[i];
       bool useful = true;
       std::size_t begin = 0;
-      for (const Transfer::Piece& piece : transfer.pieces) {
+      for (const LoadTransfer::Piece& piece : transfer.pieces) {
         useful = useful &&
                  transfer.reader.push(
                      piece.at_s, std::string_view(transfer.bytes).substr(begin, piece.end - begin));
@@ -269,7 +269,7 @@ class LoadLoop {
   }
 
   void end(std::size_t place, const std::string& broken) {
-    const std::unique_ptr<Transfer> transfer = std::move(active_[place]);
+    const std::unique_ptr<LoadTransfer> transfer = std::move(active_[place]);
     active_[place] = std::move(active_.back());
     active_.pop_back();
     long status = 0;
@@ -303,7 +303,7 @@ class LoadLoop {
   const Headers headers_;
   const Multi multi_;
   const Stopwatch watch_;
-  std::vector<std::unique_ptr<Transfer>> active_;
+  std::vector<std::unique_ptr<LoadTransfer>> active_;
   std::size_t next_ = 0;
   std::size_t ended_ = 0;
   LoadRun run_;

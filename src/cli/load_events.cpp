@@ -10,18 +10,18 @@
 namespace tg {
 namespace {
 
-using Json = nlohmann::json;
+using ParsedJson = nlohmann::json;
 
 // The value under a key; nothing when there is none, or null, or this is no object.
-const Json* member(const Json* json, const char* key) {
+const ParsedJson* member(const ParsedJson* json, const char* key) {
   if (json == nullptr || !json->is_object()) return nullptr;
   const auto found = json->find(key);
   return found == json->end() || found->is_null() ? nullptr : &*found;
 }
 
 // The first text of these that is not empty, behind what is there already.
-void append_first_text(std::initializer_list<const Json*> values, std::string& text) {
-  for (const Json* value : values) {
+void append_first_text(std::initializer_list<const ParsedJson*> values, std::string& text) {
+  for (const ParsedJson* value : values) {
     if (value == nullptr || !value->is_string()) continue;
     const auto& more = value->get_ref<const std::string&>();
     text += more;
@@ -29,7 +29,7 @@ void append_first_text(std::initializer_list<const Json*> values, std::string& t
   }
 }
 
-std::optional<std::int64_t> token_count(const Json* value) {
+std::optional<std::int64_t> token_count(const ParsedJson* value) {
   if (value == nullptr || !value->is_number_unsigned()) return std::nullopt;
   return value->get<std::int64_t>();
 }
@@ -89,7 +89,7 @@ Result<AnswerChunk> read_answer_chunk(std::string_view data) {
     chunk.done = true;
     return chunk;
   }
-  const Json json = Json::parse(data, nullptr, /*allow_exceptions=*/false);
+  const ParsedJson json = ParsedJson::parse(data, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) {
     return error(ErrorCode::kBadInput, "an event that is no JSON object: {}", shown_text(data));
   }
@@ -97,9 +97,10 @@ Result<AnswerChunk> read_answer_chunk(std::string_view data) {
     chunk.error = error_message_of(data);
     return chunk;
   }
-  if (const Json* choices = member(&json, "choices"); choices != nullptr && choices->is_array()) {
-    for (const Json& choice : *choices) {
-      const Json* delta = member(&choice, "delta");
+  if (const ParsedJson* choices = member(&json, "choices");
+      choices != nullptr && choices->is_array()) {
+    for (const ParsedJson& choice : *choices) {
+      const ParsedJson* delta = member(&choice, "delta");
       // What a model thinks before it answers is made token by token like the rest; servers have
       // two names for it.
       append_first_text({member(&choice, "text"), member(delta, "content"),
@@ -107,17 +108,17 @@ Result<AnswerChunk> read_answer_chunk(std::string_view data) {
                         chunk.text);
     }
   }
-  const Json* usage = member(&json, "usage");
+  const ParsedJson* usage = member(&json, "usage");
   chunk.prompt_tokens = token_count(member(usage, "prompt_tokens"));
   chunk.completion_tokens = token_count(member(usage, "completion_tokens"));
   return chunk;
 }
 
 std::string error_message_of(std::string_view body) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
-  const Json* failure = member(&json, "error");
-  const Json* detail = member(&json, "detail");
-  for (const Json* value :
+  const ParsedJson json = ParsedJson::parse(body, nullptr, /*allow_exceptions=*/false);
+  const ParsedJson* failure = member(&json, "error");
+  const ParsedJson* detail = member(&json, "detail");
+  for (const ParsedJson* value :
        {member(failure, "message"), failure, member(&json, "message"), detail}) {
     if (value != nullptr && value->is_string()) {
       return clipped_message(value->get_ref<const std::string&>());

@@ -37,7 +37,7 @@ struct RepackOptions {
   bool force = false;
 };
 
-RepackHooks hooks_with(ProgressBar& bar) {
+RepackHooks repack_hooks(ProgressBar& bar) {
   return {.stopped = [] { return StopSignals::received() != 0; },
           .progress = [&bar](std::int64_t done, std::int64_t total) { bar.show(done, total); }};
 }
@@ -95,17 +95,17 @@ Result<int> repack(const RepackOptions& o, const RepackJob& job) {
   RepackWork work;
   {
     ProgressBar bar("Comparing");
-    TG_ASSIGN(work, find_work(job, hooks_with(bar)));
+    TG_ASSIGN(work, find_work(job, repack_hooks(bar)));
   }
   TG_RETURN_IF_ERROR(check_space(job, work));
   {
     ProgressBar bar("Repacking");
-    TG_RETURN_IF_ERROR(write_work(job, work, hooks_with(bar)));
+    TG_RETURN_IF_ERROR(write_work(job, work, repack_hooks(bar)));
   }
   std::string verified;
   if (o.verify) {
     ProgressBar bar("Verifying");
-    TG_ASSIGN(const VerifyCounts counts, verify_repacked(job, hooks_with(bar)));
+    TG_ASSIGN(const VerifyCounts counts, verify_repacked(job, repack_hooks(bar)));
     verified =
         fmt::format("; verified: {} tensors, {} values equal", counts.tensors, counts.values);
   }

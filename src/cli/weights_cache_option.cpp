@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-double seconds_since(std::chrono::steady_clock::time_point begin) {
+double passed_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
@@ -52,7 +52,7 @@ void write_weights(const std::string& path, const std::string& key, LlamaWeights
     return;
   }
   spdlog::info("weights cache: wrote {} ({}) in {:.1f} s; the next start maps it", path,
-               bytes_text(static_cast<std::int64_t>(*size)), seconds_since(begin));
+               bytes_text(static_cast<std::int64_t>(*size)), passed_since(begin));
 }
 
 }  // namespace
@@ -112,7 +112,7 @@ Result<LlamaWeights> load_or_map_weights(const std::string& folder, const std::s
   const auto begin = std::chrono::steady_clock::now();
   Result<LlamaWeights> mapped = map_cached_weights(path, *key, ask, team);
   if (mapped) {
-    spdlog::info("weights cache: mapped {} in {:.2f} s", path, seconds_since(begin));
+    spdlog::info("weights cache: mapped {} in {:.2f} s", path, passed_since(begin));
     return mapped;
   }
   if (mapped.error().code != ErrorCode::kNotFound) {

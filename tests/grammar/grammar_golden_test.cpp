@@ -8,10 +8,10 @@
 namespace tg {
 namespace {
 
-using json = nlohmann::ordered_json;  // schemas keep the order of their properties
+using OrderedJson = nlohmann::ordered_json;  // schemas keep the order of their properties
 
-const json& golden() {
-  static const json file = json::parse(read_file(kGolden + "grammar.json"));
+const OrderedJson& golden() {
+  static const OrderedJson file = OrderedJson::parse(read_file(kGolden + "grammar.json"));
   return file;
 }
 
@@ -38,9 +38,10 @@ void expect_producible(const GrammarPointer& grammar, const std::string& text) {
   EXPECT_TRUE(is_allowed(mask_after(*constraint, output), stop)) << text;
 }
 
-void check_all(const char* part, GrammarPointer (*compile)(const json&)) {
+void check_all(const char* part, GrammarPointer (*compile)(const OrderedJson&)) {
   std::size_t accepted = 0;
-  for (const auto& [form, texts] : golden()[part].get<std::vector<std::pair<json, json>>>()) {
+  for (const auto& [form, texts] :
+       golden()[part].get<std::vector<std::pair<OrderedJson, OrderedJson>>>()) {
     const GrammarPointer grammar = compile(form);
     ASSERT_NE(grammar, nullptr);
     std::size_t produced = 0;
@@ -56,14 +57,14 @@ void check_all(const char* part, GrammarPointer (*compile)(const json&)) {
 }
 
 TEST(GrammarGolden, RegularExpressions) {
-  check_all("regex", [](const json& pattern) {
+  check_all("regex", [](const OrderedJson& pattern) {
     const auto text = pattern.get<std::string>();
     return must_compile(regex_grammar(text), text);
   });
 }
 
 TEST(GrammarGolden, JsonSchemas) {
-  check_all("schemas", [](const json& schema) { return schema_of(schema.dump()); });
+  check_all("schemas", [](const OrderedJson& schema) { return schema_of(schema.dump()); });
 }
 
 // Texts of "type": "object" schemas are objects of json_object_grammar(), and other values are not.
@@ -71,9 +72,10 @@ TEST(GrammarGolden, JsonObjects) {
   const GrammarPointer grammar = must_compile(json_object_grammar(), "JSON object");
   std::size_t objects = 0;
   std::size_t others = 0;
-  for (const auto& [form, texts] : golden()["schemas"].get<std::vector<std::pair<json, json>>>()) {
+  for (const auto& [form, texts] :
+       golden()["schemas"].get<std::vector<std::pair<OrderedJson, OrderedJson>>>()) {
     for (const auto& [text, should] : texts.items()) {
-      const json value = json::parse(text, nullptr, false);
+      const OrderedJson value = OrderedJson::parse(text, nullptr, false);
       EXPECT_EQ(fits(*grammar, text), value.is_object()) << text;
       ++(value.is_object() ? objects : others);
     }

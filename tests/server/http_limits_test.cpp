@@ -13,7 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
+double limit_seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
@@ -31,9 +31,9 @@ TEST(HttpTimeouts, ASlowHeaderGets408HoweverSteadilyItDrips) {
   HttpClient client(server->port());
   const auto start = Clock::now();
   ASSERT_TRUE(client.send("GET / HTTP/1.1\r\n"));
-  while (!client.receive(0.02) && seconds_since(start) < 3.0) client.send("X-Drip: 1\r\n");
-  EXPECT_GT(seconds_since(start), 0.23);
-  EXPECT_LT(seconds_since(start), 1.0);
+  while (!client.receive(0.02) && limit_seconds_since(start) < 3.0) client.send("X-Drip: 1\r\n");
+  EXPECT_GT(limit_seconds_since(start), 0.23);
+  EXPECT_LT(limit_seconds_since(start), 1.0);
   const ClientResponse answer = client.response();
   EXPECT_EQ(answer.status, 408);
   EXPECT_EQ(answer.header("Connection"), "close");
@@ -51,7 +51,7 @@ TEST(HttpTimeouts, ABodyMayTakeLongButNotStop) {
   ASSERT_TRUE(client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\nx"));
   const auto start = Clock::now();
   EXPECT_EQ(client.response().status, 408);
-  EXPECT_LT(seconds_since(start), 1.0);
+  EXPECT_LT(limit_seconds_since(start), 1.0);
 }
 
 TEST(HttpTimeouts, AnIdleConnectionIsClosedInSilence) {
@@ -63,7 +63,7 @@ TEST(HttpTimeouts, AnIdleConnectionIsClosedInSilence) {
   const auto start = Clock::now();
   EXPECT_TRUE(used.wait_for_end());
   EXPECT_TRUE(fresh.wait_for_end());
-  EXPECT_LT(seconds_since(start), 1.0);
+  EXPECT_LT(limit_seconds_since(start), 1.0);
   EXPECT_EQ(used.received() + fresh.received(), "");
   EXPECT_TRUE(becomes_true([&] { return server->connections() == 0; }));
 }
@@ -95,8 +95,8 @@ TEST(HttpTimeouts, AClientThatDoesNotReadAnAnswerIsCutOff) {
   const auto start = Clock::now();
   EXPECT_TRUE(becomes_true([&] { return complete != -1; }));
   EXPECT_EQ(complete, 0);
-  EXPECT_GT(seconds_since(start), 0.23);
-  EXPECT_LT(seconds_since(start), 1.0);
+  EXPECT_GT(limit_seconds_since(start), 0.23);
+  EXPECT_LT(limit_seconds_since(start), 1.0);
   EXPECT_TRUE(becomes_true([&] { return server->connections() == 0; }));
 }
 
@@ -112,7 +112,7 @@ TEST(HttpTimeouts, ASlowReaderGetsEverything) {
   while (client.received().size() < 2 << 20 && client.receive(1.0)) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  EXPECT_GT(seconds_since(start), 0.4);
+  EXPECT_GT(limit_seconds_since(start), 0.4);
   const ClientResponse answer = client.response();
   EXPECT_EQ(answer.body.size(), 3U << 20);
 }
@@ -196,7 +196,7 @@ TEST(HttpLimits, MalformedTrafficEndsNothing) {
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
   const auto start = Clock::now();
   std::size_t rounds = 0;
-  while (seconds_since(start) < 2.0) {
+  while (limit_seconds_since(start) < 2.0) {
     HttpClient client(server->port());
     std::string bytes;
     if (below(3) > 0) bytes = pieces[below(2)] + "Host: h\r\n";  // most get past the first line
