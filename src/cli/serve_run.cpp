@@ -162,8 +162,8 @@ Result<int> run_serve(ServeOptions& o) {
     metrics = std::make_unique<Metrics>(served.id);
     TG_ASSIGN(http, listen_for(o, *metrics));
     api = std::make_unique<Api>(std::move(served), api_options(o, *metrics));
-    http->start([&api = *api](HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
-      api.handle(std::move(request), std::move(exchange));
+    http->start([&api = *api](HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
+      api.handle(std::move(request), exchange);
     });
     spdlog::info("{} says that it is loading until {} is loaded", url_of(o, *http), model.path);
   }

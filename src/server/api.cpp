@@ -92,7 +92,7 @@ void Api::serve_with(EngineThread& engine, std::int64_t max_tokens) {
 
 void Api::drain() { state_ = State::kDraining; }
 
-void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+void Api::handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
   if (const auto page = options_.pages.find(request.path); page != options_.pages.end()) {
     return exchange->respond(request.method == "GET" ? page->second()
                                                      : wrong_method(request, "GET"));
@@ -109,7 +109,7 @@ void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
         401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"}));
   }
   if (route->action == nullptr) return exchange->respond(get(request));
-  post(route->action, std::move(request), std::move(exchange));
+  post(route->action, std::move(request), exchange);
 }
 
 bool Api::has_key(const HttpRequest& request) const {
@@ -187,7 +187,7 @@ Status Api::check_model(const std::string& name) const {
             "model"});
 }
 
-void Api::post(Action action, HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+void Api::post(Action action, HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
   // While it loads, drains or has failed, health() says so in a 503.
   if (HttpResponse ready = health(); ready.status != 200)
     return exchange->respond(std::move(ready));

@@ -47,7 +47,7 @@ class Api {
   Api(const Api&) = delete;
   Api& operator=(const Api&) = delete;
 
-  void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange);
+  void handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange);
 
   // The weights are there. Until then requests for answers get 503. `max_tokens`: of one request,
   // prompt and answer together.
@@ -68,7 +68,7 @@ class Api {
   HttpResponse models(std::string_view id) const;
   HttpResponse tokenizer_info() const;
   bool has_key(const HttpRequest& request) const;
-  void post(Action action, HttpRequest request, std::shared_ptr<HttpExchange> exchange);
+  void post(Action action, HttpRequest request, const std::shared_ptr<HttpExchange>& exchange);
   Status check_model(const std::string& name) const;
 
   // On the work queue's threads.
@@ -84,8 +84,9 @@ class Api {
                     const std::shared_ptr<HttpExchange>& exchange);
   struct Prompt;
   AnswerHead head_of(const AnswerRequest& request, std::string id) const;
-  Status start(const AnswerRequest& request, std::vector<Prompt> prompts, const char* prompt_field,
-               std::unique_ptr<AnswerFormat> format, const std::shared_ptr<HttpExchange>& exchange);
+  Status start(const AnswerRequest& request, const std::vector<Prompt>& prompts,
+               const char* prompt_field, std::unique_ptr<AnswerFormat> format,
+               const std::shared_ptr<HttpExchange>& exchange);
 
   enum class State : std::uint8_t { kLoading, kReady, kDraining };
 

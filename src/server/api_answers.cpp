@@ -77,7 +77,7 @@ Status Api::complete(const RequestJson& body, const std::string& id,
     answer.max_tokens = std::clamp<std::int64_t>(room, 1, kDefaultTokens);
     answer.max_tokens = std::max(*answer.max_tokens, answer.min_tokens);
   }
-  return start(answer, std::move(prompts), "prompt", std::move(format), exchange);
+  return start(answer, prompts, "prompt", std::move(format), exchange);
 }
 
 Status Api::chat(const RequestJson& body, const std::string& id,
@@ -91,10 +91,10 @@ Status Api::chat(const RequestJson& body, const std::string& id,
       std::make_unique<ChatFormat>(head_of(read.answer, "chatcmpl-" + id), std::move(tools));
   std::vector<Prompt> prompts;
   prompts.push_back(std::move(prompt));
-  return start(read.answer, std::move(prompts), "messages", std::move(format), exchange);
+  return start(read.answer, prompts, "messages", std::move(format), exchange);
 }
 
-Status Api::start(const AnswerRequest& request, std::vector<Prompt> prompts,
+Status Api::start(const AnswerRequest& request, const std::vector<Prompt>& prompts,
                   const char* prompt_field, std::unique_ptr<AnswerFormat> format,
                   const std::shared_ptr<HttpExchange>& exchange) {
   const auto answers = static_cast<std::int64_t>(prompts.size()) * request.choices;
@@ -104,7 +104,7 @@ Status Api::start(const AnswerRequest& request, std::vector<Prompt> prompts,
   }
   TG_ASSIGN(const std::shared_ptr<const Grammar> grammar, FormMasks::grammar(request.form));
   std::vector<AnswerTask> tasks;
-  for (Prompt& prompt : prompts) {
+  for (const Prompt& prompt : prompts) {
     const std::optional<std::uint64_t> asked = request.seed ? request.seed : options_.seed;
     const std::uint64_t seed = asked ? *asked : random_seed();
     for (std::int64_t i = 0; i < request.choices; ++i) {
