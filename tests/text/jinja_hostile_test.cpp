@@ -107,6 +107,12 @@ TEST(JinjaHostile, LoopsAndRecursionAreBounded) {
       "nests calls deeper than 300");
   refused("{{ 'a' | map(" + times("'map', ", 2'000) + "'upper') | list }}",
           "nests calls deeper than 300");
+  refused("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "nests calls deeper than 300");
+  refused("{% for x in range(100000) recursive %}{{ loop(range(100000)) }}{% endfor %}", "steps");
+  refused(
+      "{% macro m() %}{{ varargs }}{% endmacro %}{% for i in range(99) %}"
+      "{{ m(*range(100000)) }}{% endfor %}",
+      "steps");
 }
 
 TEST(JinjaHostile, MemoryIsBounded) {
@@ -227,7 +233,12 @@ TEST(JinjaHostile, CirclesAndChainsOfNamespacesEnd) {
                      "{{ ns.m() }}")
                 .value(),
             "77");
-  // So does a loop.
+  // So does a loop, also one that can be called.
+  EXPECT_EQ(rendered("{% set ns = namespace() %}{% for y in [7] %}{% set q = y %}"
+                     "{% for x in [1] recursive %}{% set ns.l = loop %}{{ q }}{% endfor %}"
+                     "{% endfor %}{{ ns.l([5, 6]) }}{{ ns.l.index }}")
+                .value(),
+            "7772");
   EXPECT_EQ(
       rendered("{% set ns = namespace() %}{% for i in [7, 8] %}{% set ns.l = loop %}{% endfor %}"
                "{{ ns.l.index }}{{ ns.l.previtem }}{{ ns.l.cycle(1, 2) }}")
