@@ -211,8 +211,11 @@ Result<int> run(TextDemoOptions& o) {
   TG_ASSIGN(const ContextPlan context, plan_context(config, ask));
   if (settings.leads()) TG_RETURN_IF_ERROR(check_requests(plan, entries, config, context));
 
+  EngineOptions engine;
+  engine.max_users = plan.users;
+  engine.prefix_cache = false;  // each repeat computes its prompts: their time is what it tells
   TG_ASSIGN(const std::unique_ptr<LoadedModel> loaded,
-            LoadedModel::load(model, settings, context, plan.users, speculation));
+            LoadedModel::load(model, settings, context, std::move(engine), speculation));
   if (!loaded->leads()) return loaded->serve();
   if (o.stop_at_eos == 0) {
     spdlog::info("--stop-at-eos is off: answers go on after their end and will repeat themselves");

@@ -60,22 +60,6 @@ void raise_to(prometheus::Counter& counter, std::int64_t total) {
   if (difference > 0.0) counter.Increment(difference);
 }
 
-// What the engine's prefix cache counts, where it has one: EngineStats and FinishEvent get these
-// members with it.
-template <typename Stats>
-void raise_prefix_counts(const Stats& stats, prometheus::Counter& queries,
-                         prometheus::Counter& hits) {
-  if constexpr (requires { stats.prefix_queries + stats.prefix_hits; }) {
-    raise_to(queries, stats.prefix_queries);
-    raise_to(hits, stats.prefix_hits);
-  }
-}
-template <typename Event>
-std::int64_t cached_prompt_tokens(const Event& event) {
-  if constexpr (requires { event.cached_tokens; }) return event.cached_tokens;
-  return 0;
-}
-
 }  // namespace
 
 struct Metrics::Families {
@@ -183,7 +167,7 @@ void Metrics::on_finished(const FinishEvent& event, bool counts_prompt) {
 
   if (counts_prompt) {
     f.prompt_tokens.Increment(static_cast<double>(event.prompt_tokens));
-    f.prompt_tokens_cached.Increment(static_cast<double>(cached_prompt_tokens(event)));
+    f.prompt_tokens_cached.Increment(static_cast<double>(event.cached_tokens));
   }
   f.generation_tokens.Increment(static_cast<double>(event.completion_tokens));
   const RequestTiming& timing = event.timing;
@@ -210,7 +194,8 @@ std::string Metrics::text(const EngineSnapshot& snapshot) {
                                                       static_cast<double>(snapshot.total_pages)
                                           : 0.0);
   raise_to(f.preemptions, snapshot.stats.preemptions);
-  raise_prefix_counts(snapshot.stats, f.prefix_queries, f.prefix_hits);
+  raise_to(f.prefix_queries, snapshot.stats.prefix_queries);
+  raise_to(f.prefix_hits, snapshot.stats.prefix_hits);
   raise_to(f.draft_tokens, snapshot.stats.speculation.proposed);
   raise_to(f.accepted_tokens, snapshot.stats.speculation.accepted);
   return prometheus::TextSerializer().Serialize(f.registry.Collect());

@@ -1,5 +1,6 @@
 #include "server/served_model.h"
 
+#include <ctime>
 #include <utility>
 
 #include "text/chat_template.h"
@@ -22,6 +23,13 @@ RequestJson shielded(const Tokenizer& tokenizer, RequestJson value) {
   return value;
 }
 
+std::tm local_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts = {};
+  ::localtime_r(&now, &parts);
+  return parts;
+}
+
 }  // namespace
 
 Result<std::vector<TokenId>> encode_messages(const ServedModel& model, const ChatMessages& chat) {
@@ -38,6 +46,7 @@ Result<std::vector<TokenId>> encode_messages(const ServedModel& model, const Cha
   input.add_generation_prompt = chat.add_generation_prompt;
   input.bos_token = model.bos_text;
   input.eos_token = model.eos_text;
+  input.now = local_time();  // some templates (Granite, SmolLM3, gpt-oss) fail without a clock
   const Result<std::string> text = model.chat_template->render(input);
   if (!text) return field_error("messages", "the chat template: {}", text.error().text());
   return encode_shielded(tokenizer, *text);

@@ -106,6 +106,23 @@ TEST(Metrics, CountExactlyTheTokensOfAnswersThatEnded) {
   EXPECT_DOUBLE_EQ(mean("vllm:e2e_request_latency_seconds"), 2.25);
 }
 
+TEST(Metrics, PrefixCacheCountsFollowTheEngine) {
+  Metrics metrics("m");
+  const RequestTiming timing = timing_of(10.0, 10.5, {11.0});
+  FinishEvent event = finished(1, FinishReason::kStop, 200, 1, timing);
+  event.cached_tokens = 192;
+  metrics.on_finished(event);
+  EngineSnapshot snapshot;
+  snapshot.stats.prefix_queries = 200;
+  snapshot.stats.prefix_hits = 192;
+  const auto values = values_of(metrics.text(snapshot));
+  EXPECT_EQ(values.at(labelled("vllm:prompt_tokens_cached_total")), 192.0);
+  EXPECT_EQ(values.at(labelled("vllm:prefix_cache_queries_total")), 200.0);
+  EXPECT_EQ(values.at(labelled("vllm:prefix_cache_hits_total")), 192.0);
+  // The same state read again counts nothing twice.
+  EXPECT_EQ(values_of(metrics.text(snapshot)).at(labelled("vllm:prefix_cache_hits_total")), 192.0);
+}
+
 TEST(Metrics, TimeBetweenTokensIsThereWhileTheAnswerRuns) {
   Metrics metrics("m");
   const SampledToken token;
