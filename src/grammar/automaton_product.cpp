@@ -29,16 +29,16 @@ std::vector<bool> useful_pairs(const std::vector<std::vector<std::uint32_t>>& us
 Result<std::optional<ByteAutomaton>> ByteAutomaton::intersection(const ByteAutomaton& a,
                                                                  const ByteAutomaton& b) {
   // Bytes that neither tells apart; one of each class stands for it.
-  ByteAutomaton out;
+  Table out;
   std::vector<std::uint8_t> examples;
   for (unsigned byte = 0; byte < 256; ++byte) {
-    if (byte == 0 || a.class_of_[byte] != a.class_of_[byte - 1] ||
-        b.class_of_[byte] != b.class_of_[byte - 1]) {
+    if (byte == 0 || a.table_.class_of[byte] != a.table_.class_of[byte - 1] ||
+        b.table_.class_of[byte] != b.table_.class_of[byte - 1]) {
       examples.push_back(static_cast<std::uint8_t>(byte));
     }
-    out.class_of_[byte] = static_cast<std::uint8_t>(examples.size() - 1);
+    out.class_of[byte] = static_cast<std::uint8_t>(examples.size() - 1);
   }
-  out.classes_ = examples.size();
+  out.classes = examples.size();
 
   std::unordered_map<std::uint64_t, State> numbers;
   std::vector<std::pair<State, State>> pairs;
@@ -84,16 +84,16 @@ Result<std::optional<ByteAutomaton>> ByteAutomaton::intersection(const ByteAutom
     if (!useful[i]) continue;
     const auto [left, right] = pairs[i];
     std::uint8_t flags = kStuck;
-    for (std::size_t c = 0; c < out.classes_; ++c) {
-      const State target = table[i * out.classes_ + c];
+    for (std::size_t c = 0; c < out.classes; ++c) {
+      const State target = table[i * out.classes + c];
       const State after = target == kDead ? kDead : renamed[target];
       if (after != kDead) flags &= static_cast<std::uint8_t>(~kStuck);
-      out.next_.push_back(after);
+      out.next.push_back(after);
     }
     if (a.accepts(left) && b.accepts(right)) flags |= kAccepts;
-    out.flags_.push_back(flags);
+    out.flags.push_back(flags);
   }
-  return out;
+  return ByteAutomaton(std::move(out));
 }
 
 }  // namespace tg

@@ -148,8 +148,6 @@ struct NfaSetHash {
   }
 };
 
-}  // namespace
-
 // The subset construction.
 class SubsetBuilder {
  public:
@@ -161,7 +159,7 @@ class SubsetBuilder {
     for (std::size_t i = 0; i < sets_.size(); ++i) {
       TG_RETURN_IF_ERROR(add_row(i));
     }
-    return std::move(out_);
+    return ByteAutomaton(std::move(out_));
   }
 
  private:
@@ -175,9 +173,9 @@ class SubsetBuilder {
     std::size_t classes = 0;
     for (std::size_t byte = 0; byte < 256; ++byte) {
       if (begins[byte]) ++classes;
-      out_.class_of_[byte] = static_cast<std::uint8_t>(classes - 1);
+      out_.class_of[byte] = static_cast<std::uint8_t>(classes - 1);
     }
-    out_.classes_ = classes;
+    out_.classes = classes;
     targets_.resize(classes);
   }
 
@@ -221,22 +219,22 @@ class SubsetBuilder {
       for (std::uint32_t i = its.edges_begin; i < its.edges_end; ++i) {
         const NfaEdge& edge = nfa_.edges()[i];
         flags &= static_cast<std::uint8_t>(~ByteAutomaton::kStuck);
-        const std::size_t last = out_.class_of_[edge.bytes.last];
-        for (std::size_t c = out_.class_of_[edge.bytes.first]; c <= last; ++c) {
+        const std::size_t last = out_.class_of[edge.bytes.last];
+        for (std::size_t c = out_.class_of[edge.bytes.first]; c <= last; ++c) {
           targets_[c].push_back(edge.target);
           ++work_;
         }
       }
     }
-    out_.flags_.push_back(flags);
-    const std::size_t row = out_.next_.size();
-    out_.next_.resize(row + out_.classes_, ByteAutomaton::kDead);
-    for (std::size_t c = 0; c < out_.classes_; ++c) {
+    out_.flags.push_back(flags);
+    const std::size_t row = out_.next.size();
+    out_.next.resize(row + out_.classes, ByteAutomaton::kDead);
+    for (std::size_t c = 0; c < out_.classes; ++c) {
       if (targets_[c].empty()) continue;
       const bool as_before = c > 0 && targets_[c] == targets_[c - 1];
-      out_.next_[row + c] = as_before ? out_.next_[row + c - 1] : state_of(targets_[c]);
+      out_.next[row + c] = as_before ? out_.next[row + c - 1] : state_of(targets_[c]);
     }
-    if (sets_.size() > kMostDfaStates || out_.next_.size() > kMostTableCells || work_ > kMostWork ||
+    if (sets_.size() > kMostDfaStates || out_.next.size() > kMostTableCells || work_ > kMostWork ||
         stored_ > kMostStored) {
       return error(ErrorCode::kOutOfCapacity,
                    "the automaton is too large: {} states after {} steps of work, not yet complete "
@@ -247,7 +245,7 @@ class SubsetBuilder {
   }
 
   const NfaBuilder& nfa_;
-  ByteAutomaton out_;
+  ByteAutomaton::Table out_;
   std::unordered_map<NfaSet, std::uint32_t, NfaSetHash> numbers_;
   std::vector<const NfaSet*> sets_;
   std::vector<NfaSet> targets_;  // by class, of the row being made
@@ -256,6 +254,8 @@ class SubsetBuilder {
   std::uint64_t work_ = 0;
   std::uint64_t stored_ = 0;
 };
+
+}  // namespace
 
 Result<ByteAutomaton> ByteAutomaton::compile(const Regex& tree) {
   NfaBuilder nfa;

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -18,6 +19,18 @@ class ByteAutomaton {
  public:
   using State = std::uint32_t;
   static constexpr State kDead = 0xFFFFFFFF;
+  static constexpr std::uint8_t kAccepts = 1;
+  static constexpr std::uint8_t kStuck = 2;  // no byte leads on
+
+  struct Table {
+    std::array<std::uint8_t, 256> class_of{};  // bytes that no state tells apart
+    std::size_t classes = 0;
+    std::vector<State> next;  // [states, classes]
+    std::vector<std::uint8_t> flags;
+  };
+
+  // From every state some text has to lead to acceptance.
+  explicit ByteAutomaton(Table table) : table_(std::move(table)) {}
 
   // kBadInput when the tree matches no text at all; kOutOfCapacity with the number of states.
   static Result<ByteAutomaton> compile(const Regex& tree);
@@ -27,22 +40,14 @@ class ByteAutomaton {
 
   State start() const { return 0; }
   State next(State state, std::uint8_t byte) const {
-    return next_[state * classes_ + class_of_[byte]];
+    return table_.next[state * table_.classes + table_.class_of[byte]];
   }
-  bool accepts(State state) const { return (flags_[state] & kAccepts) != 0; }
-  // No byte leads on from here.
-  bool stuck(State state) const { return (flags_[state] & kStuck) != 0; }
-  std::size_t states() const { return flags_.size(); }
+  bool accepts(State state) const { return (table_.flags[state] & kAccepts) != 0; }
+  bool stuck(State state) const { return (table_.flags[state] & kStuck) != 0; }
+  std::size_t states() const { return table_.flags.size(); }
 
  private:
-  friend class SubsetBuilder;
-  static constexpr std::uint8_t kAccepts = 1;
-  static constexpr std::uint8_t kStuck = 2;
-
-  std::array<std::uint8_t, 256> class_of_{};  // bytes that no state tells apart
-  std::size_t classes_ = 0;
-  std::vector<State> next_;  // [states, classes_]
-  std::vector<std::uint8_t> flags_;
+  Table table_;
 };
 
 }  // namespace tg

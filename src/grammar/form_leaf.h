@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <memory>
 
@@ -23,10 +24,11 @@ class FormLeaf {
   // A string in quotes of `least` to `most` characters (at most kMostCharacters; kNoLimit of
   // RegexTree: any number). `character` never goes on behind acceptance.
   FormLeaf(std::shared_ptr<const ByteAutomaton> character, std::uint32_t least, std::uint32_t most)
-      : automaton_(std::move(character)), counted_(true), least_(least), most_(most) {}
-
-  bool counted() const { return counted_; }
-  const ByteAutomaton& automaton() const { return *automaton_; }
+      : automaton_(std::move(character)),
+        counted_(true),
+        bits_(static_cast<unsigned>(std::bit_width(automaton_->states() - 1))),
+        least_(least),
+        most_(most) {}
 
   State start() const { return counted_ ? kOpen : automaton_->start(); }
   State next(State state, std::uint8_t byte) const {
@@ -36,6 +38,25 @@ class FormLeaf {
     return counted_ ? state == kClosed : automaton_->accepts(state);
   }
   bool stuck(State state) const { return counted_ ? state == kClosed : automaton_->stuck(state); }
+
+  bool counted() const { return counted_; }
+  const ByteAutomaton& automaton() const { return *automaton_; }
+
+  // Of a counted string whose first quote was read: what any other one would do from here but for
+  // its limits, and the limits themselves.
+  bool inside_quotes(State state) const { return counted_ && state >= kFirst; }
+  FormLeaf without_limits() const { return {automaton_, 0, kMostCharacters}; }
+  State without_count(State state) const { return state_of(0, inner_of(state)); }
+  // Characters that were begun.
+  std::uint32_t begun(State state) const {
+    return count_of(state) + (inner_of(state) == automaton_->start() ? 0 : 1);
+  }
+  std::uint32_t least_left(State state) const {
+    return least_ > count_of(state) ? least_ - count_of(state) : 0;
+  }
+  std::uint32_t most_left(State state) const {
+    return most_ == RegexTree::kNoLimit ? most_ : most_ - count_of(state);
+  }
 
   // A state that texts of up to `bytes` bytes cannot tell from this one: what is far from both
   // limits is all the same, and so are the masks.
@@ -50,13 +71,12 @@ class FormLeaf {
  private:
   static constexpr State kOpen = 0;    // before the first quote
   static constexpr State kClosed = 1;  // behind the second
-  static constexpr State kFirst = 2;   // then count * states of a character + state within it
+  static constexpr State kFirst = 2;   // then a count, and in the low bits the state in a character
 
-  std::uint32_t width() const { return static_cast<std::uint32_t>(automaton_->states()); }
-  std::uint32_t count_of(State state) const { return (state - kFirst) / width(); }
-  std::uint32_t inner_of(State state) const { return (state - kFirst) % width(); }
+  std::uint32_t count_of(State state) const { return (state - kFirst) >> bits_; }
+  std::uint32_t inner_of(State state) const { return (state - kFirst) & ((1U << bits_) - 1); }
   State state_of(std::uint32_t count, std::uint32_t inner) const {
-    return kFirst + count * width() + inner;
+    return kFirst + (count << bits_) + inner;
   }
 
   State next_counted(State state, std::uint8_t byte) const {
@@ -78,6 +98,7 @@ class FormLeaf {
 
   std::shared_ptr<const ByteAutomaton> automaton_;
   bool counted_ = false;
+  unsigned bits_ = 0;  // that hold a state of a character
   std::uint32_t least_ = 0;
   std::uint32_t most_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <optional>
+#include <utility>
 
 namespace tg {
 namespace {
@@ -92,6 +93,71 @@ std::uint64_t reach_leaf(const TokenVocabulary& vocabulary, const FormLeaf& leaf
     ++at;
   }
   return looked_at;
+}
+
+CountedReach reach_characters(const TokenVocabulary& vocabulary, const FormLeaf& leaf,
+                              FormLeaf::State state) {
+  const std::vector<TokenVocabulary::Node>& nodes = vocabulary.nodes();
+  const FormLeaf free = leaf.without_limits();
+  CountedReach reach;
+  reach.mask.assign(vocabulary.mask_words(), 0);
+  std::vector<CountedReach::Counted> unsorted;
+  unsorted.reserve(vocabulary.ids().size());
+  std::vector<FormLeaf::State> states(vocabulary.longest() + 1);
+  states[0] = leaf.without_count(state);
+  for (std::uint32_t at = 1; at < nodes[0].end;) {
+    const TokenVocabulary::Node& node = nodes[at];
+    const FormLeaf::State before = states[node.depth - 1U];
+    const FormLeaf::State after = free.next(before, node.byte);
+    if (after == FormLeaf::kDead) {
+      at = node.end;
+      continue;
+    }
+    const bool closed = free.accepts(after);
+    const std::uint32_t characters = free.begun(closed ? before : after);
+    for (std::uint32_t i = node.ids; i < nodes[at + 1].ids; ++i) {
+      const auto id = static_cast<std::uint32_t>(vocabulary.ids()[i]);
+      unsorted.push_back({id, characters});
+      if (closed) reach.closing.push_back({id, characters});
+      reach.mask[id / 32] |= std::uint32_t{1} << (id % 32);
+    }
+    if (closed) {
+      if (node.end > at + 1) reach.borders.push_back({at, characters});
+      at = node.end;
+      continue;
+    }
+    states[node.depth] = after;
+    ++at;
+  }
+  // Sorted by counting: a comparison sort would take longer than the walk.
+  std::vector<std::size_t> places(vocabulary.longest() + 2);
+  for (const CountedReach::Counted& token : unsorted) ++places[token.characters];
+  std::size_t place = 0;
+  for (std::size_t i = places.size(); i-- > 0;) place += std::exchange(places[i], place);
+  reach.tokens.resize(unsorted.size());
+  for (const CountedReach::Counted& token : unsorted) {
+    reach.tokens[places[token.characters]++] = token;
+  }
+  return reach;
+}
+
+void limit_reach(const CountedReach& all, std::uint32_t least, std::uint32_t most, MaskWords& mask,
+                 std::vector<std::uint32_t>& borders) {
+  mask = all.mask;
+  const auto take_out = [&mask](std::uint32_t id) {
+    mask[id / 32] &= ~(std::uint32_t{1} << (id % 32));
+  };
+  for (const CountedReach::Counted& token : all.tokens) {
+    if (token.characters <= most) break;
+    take_out(token.of);
+  }
+  for (const CountedReach::Counted& token : all.closing) {
+    if (token.characters < least) take_out(token.of);
+  }
+  borders.clear();
+  for (const CountedReach::Counted& border : all.borders) {
+    if (border.characters >= least && border.characters <= most) borders.push_back(border.of);
+  }
 }
 
 }  // namespace tg

@@ -25,4 +25,23 @@ std::uint64_t reach_leaf(const TokenVocabulary& vocabulary, const FormLeaf& leaf
                          FormLeaf::State state, std::uint32_t from, MaskWords& mask,
                          std::vector<std::uint32_t>* borders);
 
+// The same for a counted string inside of its quotes, with the characters that each token has: made
+// once, it serves all counts and limits.
+struct CountedReach {
+  struct Counted {
+    std::uint32_t of;  // an id, or a node
+    std::uint32_t characters;
+  };
+  MaskWords mask;
+  std::vector<Counted> tokens;   // of the mask; those of the most characters, begun or whole, first
+  std::vector<Counted> closing;  // of the mask, with the second quote at their end
+  std::vector<Counted> borders;  // nodes behind the second quote
+};
+CountedReach reach_characters(const TokenVocabulary& vocabulary, const FormLeaf& leaf,
+                              FormLeaf::State state);
+
+// What is left of it with at least and at most so many more characters.
+void limit_reach(const CountedReach& all, std::uint32_t least, std::uint32_t most, MaskWords& mask,
+                 std::vector<std::uint32_t>& borders);
+
 }  // namespace tg

@@ -68,36 +68,40 @@ Regex digit_between(char first, char last) {
   return regex_set(CodePointSet::of({{static_cast<char32_t>(first), static_cast<char32_t>(last)}}));
 }
 
-char above(char digit) { return static_cast<char>(digit + 1); }
-char below(char digit) { return static_cast<char>(digit - 1); }
+char digit_above(char digit) { return static_cast<char>(digit + 1); }
+char digit_below(char digit) { return static_cast<char>(digit - 1); }
 
-Regex digits(std::size_t least, std::size_t most) {
+Regex digit_run(std::size_t least, std::size_t most) {
   return regex_repeat(digit_between('0', '9'), static_cast<std::uint32_t>(least),
                       static_cast<std::uint32_t>(most));
 }
-Regex zeros(std::size_t least, std::size_t most) {
+Regex zero_run(std::size_t least, std::size_t most) {
   return regex_repeat(digit_between('0', '0'), static_cast<std::uint32_t>(least),
                       static_cast<std::uint32_t>(most));
 }
-Regex seq(std::vector<Regex> parts) { return regex_sequence(std::move(parts)); }
-Regex point() { return regex_literal("."); }
+Regex in_order(std::vector<Regex> parts) { return regex_sequence(std::move(parts)); }
+Regex decimal_point() { return regex_literal("."); }
 
-std::size_t room(std::size_t used) { return used < kMostDigits ? kMostDigits - used : 0; }
+std::size_t digits_left(std::size_t used) { return used < kMostDigits ? kMostDigits - used : 0; }
 
-Regex any_fraction() { return regex_repeat(seq({point(), digits(1, kMostDigits)}), 0, 1); }
+Regex any_fraction() {
+  return regex_repeat(in_order({decimal_point(), digit_run(1, kMostDigits)}), 0, 1);
+}
 
 // Whole numbers of as many digits as `least` and `most` both have, from position `i` on.
 Regex digits_from(std::string_view least, std::size_t i) {
   if (i == least.size()) return regex_empty();
   const std::size_t rest = least.size() - i - 1;
-  return regex_either({seq({digit_between(least[i], least[i]), digits_from(least, i + 1)}),
-                       seq({digit_between(above(least[i]), '9'), digits(rest, rest)})});
+  return regex_either(
+      {in_order({digit_between(least[i], least[i]), digits_from(least, i + 1)}),
+       in_order({digit_between(digit_above(least[i]), '9'), digit_run(rest, rest)})});
 }
 Regex digits_up_to(std::string_view most, std::size_t i) {
   if (i == most.size()) return regex_empty();
   const std::size_t rest = most.size() - i - 1;
-  return regex_either({seq({digit_between(most[i], most[i]), digits_up_to(most, i + 1)}),
-                       seq({digit_between('0', below(most[i])), digits(rest, rest)})});
+  return regex_either(
+      {in_order({digit_between(most[i], most[i]), digits_up_to(most, i + 1)}),
+       in_order({digit_between('0', digit_below(most[i])), digit_run(rest, rest)})});
 }
 Regex same_length(std::string_view least, std::string_view most) {
   std::vector<Regex> parts;
@@ -109,11 +113,12 @@ Regex same_length(std::string_view least, std::string_view most) {
   if (i < least.size()) {
     const std::size_t rest = least.size() - i - 1;
     parts.push_back(
-        regex_either({seq({digit_between(least[i], least[i]), digits_from(least, i + 1)}),
-                      seq({digit_between(above(least[i]), below(most[i])), digits(rest, rest)}),
-                      seq({digit_between(most[i], most[i]), digits_up_to(most, i + 1)})}));
+        regex_either({in_order({digit_between(least[i], least[i]), digits_from(least, i + 1)}),
+                      in_order({digit_between(digit_above(least[i]), digit_below(most[i])),
+                                digit_run(rest, rest)}),
+                      in_order({digit_between(most[i], most[i]), digits_up_to(most, i + 1)})}));
   }
-  return seq(std::move(parts));
+  return in_order(std::move(parts));
 }
 
 Regex whole_between(std::uint64_t least, std::uint64_t most) {
@@ -123,7 +128,7 @@ Regex whole_between(std::uint64_t least, std::uint64_t most) {
   if (low.size() == high.size()) return same_length(low, high);
   std::vector<Regex> parts{same_length(low, std::string(low.size(), '9'))};
   for (std::size_t length = low.size() + 1; length < high.size(); ++length) {
-    parts.push_back(seq({digit_between('1', '9'), digits(length - 1, length - 1)}));
+    parts.push_back(in_order({digit_between('1', '9'), digit_run(length - 1, length - 1)}));
   }
   parts.push_back(same_length("1" + std::string(high.size() - 1, '0'), high));
   return regex_either(std::move(parts));
@@ -134,17 +139,20 @@ Regex whole_between(std::uint64_t least, std::uint64_t most) {
 Regex fraction_from(const End& bound, std::size_t i) {
   const std::string& f = bound.fraction;
   if (i == f.size()) {
-    if (!bound.exclusive) return digits(0, room(i));
-    return seq({zeros(0, room(i + 1)), digit_between('1', '9'), digits(0, room(i + 1))});
+    if (!bound.exclusive) return digit_run(0, digits_left(i));
+    return in_order({zero_run(0, digits_left(i + 1)), digit_between('1', '9'),
+                     digit_run(0, digits_left(i + 1))});
   }
-  return regex_either({seq({digit_between(f[i], f[i]), fraction_from(bound, i + 1)}),
-                       seq({digit_between(above(f[i]), '9'), digits(0, room(i + 1))})});
+  return regex_either(
+      {in_order({digit_between(f[i], f[i]), fraction_from(bound, i + 1)}),
+       in_order({digit_between(digit_above(f[i]), '9'), digit_run(0, digits_left(i + 1))})});
 }
 Regex fraction_up_to(const End& bound, std::size_t i) {
   const std::string& f = bound.fraction;
-  if (i == f.size()) return bound.exclusive ? regex_nothing() : zeros(0, room(i));
-  std::vector<Regex> parts{seq({digit_between(f[i], f[i]), fraction_up_to(bound, i + 1)}),
-                           seq({digit_between('0', below(f[i])), digits(0, room(i + 1))})};
+  if (i == f.size()) return bound.exclusive ? regex_nothing() : zero_run(0, digits_left(i));
+  std::vector<Regex> parts{
+      in_order({digit_between(f[i], f[i]), fraction_up_to(bound, i + 1)}),
+      in_order({digit_between('0', digit_below(f[i])), digit_run(0, digits_left(i + 1))})};
   if (i > 0) parts.push_back(regex_empty());
   return regex_either(std::move(parts));
 }
@@ -153,32 +161,35 @@ Regex positive_up_to(const End& bound, std::size_t i) {
   const std::string& f = bound.fraction;
   if (i == f.size()) return regex_nothing();
   Regex behind = f[i] == '0' ? positive_up_to(bound, i + 1) : fraction_up_to(bound, i + 1);
-  std::vector<Regex> parts{seq({digit_between(f[i], f[i]), std::move(behind)}),
-                           seq({digit_between('1', below(f[i])), digits(0, room(i + 1))})};
+  std::vector<Regex> parts{
+      in_order({digit_between(f[i], f[i]), std::move(behind)}),
+      in_order({digit_between('1', digit_below(f[i])), digit_run(0, digits_left(i + 1))})};
   if (f[i] > '0') {
-    parts.push_back(seq({zeros(1, room(i + 1)), digit_between('1', '9'), digits(0, room(i + 2))}));
+    parts.push_back(in_order({zero_run(1, digits_left(i + 1)), digit_between('1', '9'),
+                              digit_run(0, digits_left(i + 2))}));
   }
   return regex_either(std::move(parts));
 }
 
-Regex from(const End& least) {
+Regex fraction_at_least(const End& least) {
   if (least.fraction.empty() && !least.exclusive) return any_fraction();
-  return seq({point(), fraction_from(least, 0)});
+  return in_order({decimal_point(), fraction_from(least, 0)});
 }
-Regex up_to(const End& most) {
+Regex fraction_at_most(const End& most) {
   if (most.fraction.empty()) {
-    return most.exclusive ? regex_nothing()
-                          : regex_repeat(seq({point(), zeros(1, kMostDigits)}), 0, 1);
+    return most.exclusive
+               ? regex_nothing()
+               : regex_repeat(in_order({decimal_point(), zero_run(1, kMostDigits)}), 0, 1);
   }
-  return regex_either({regex_empty(), seq({point(), fraction_up_to(most, 0)})});
+  return regex_either({regex_empty(), in_order({decimal_point(), fraction_up_to(most, 0)})});
 }
 
 // The fractions behind a whole part that both ends have.
 Regex fraction_between(const End& least, const End& most) {
   const std::string& low = least.fraction;
   const std::string& high = most.fraction;
-  if (low.empty() && !least.exclusive) return up_to(most);
-  std::vector<Regex> parts{point()};
+  if (low.empty() && !least.exclusive) return fraction_at_most(most);
+  std::vector<Regex> parts{decimal_point()};
   std::size_t i = 0;
   while (i < low.size() && i < high.size() && low[i] == high[i]) {
     parts.push_back(digit_between(low[i], low[i]));
@@ -186,17 +197,19 @@ Regex fraction_between(const End& least, const End& most) {
   }
   if (i == low.size()) {
     if (i == high.size()) {
-      parts.push_back(least.exclusive || most.exclusive ? regex_nothing() : zeros(0, room(i)));
+      parts.push_back(least.exclusive || most.exclusive ? regex_nothing()
+                                                        : zero_run(0, digits_left(i)));
     } else {
       parts.push_back(least.exclusive ? positive_up_to(most, i) : fraction_up_to(most, i));
     }
   } else {
     parts.push_back(
-        regex_either({seq({digit_between(low[i], low[i]), fraction_from(least, i + 1)}),
-                      seq({digit_between(above(low[i]), below(high[i])), digits(0, room(i + 1))}),
-                      seq({digit_between(high[i], high[i]), fraction_up_to(most, i + 1)})}));
+        regex_either({in_order({digit_between(low[i], low[i]), fraction_from(least, i + 1)}),
+                      in_order({digit_between(digit_above(low[i]), digit_below(high[i])),
+                                digit_run(0, digits_left(i + 1))}),
+                      in_order({digit_between(high[i], high[i]), fraction_up_to(most, i + 1)})}));
   }
-  return seq(std::move(parts));
+  return in_order(std::move(parts));
 }
 
 std::uint64_t largest_whole() {
@@ -220,12 +233,12 @@ Regex unsigned_between(const End& least, const std::optional<End>& most, bool in
   }
   const auto literal = [](std::uint64_t whole) { return regex_literal(std::to_string(whole)); };
   if (most && most->whole == least.whole) {
-    return seq({literal(least.whole), fraction_between(least, *most)});
+    return in_order({literal(least.whole), fraction_between(least, *most)});
   }
   const std::uint64_t last = most ? most->whole - 1 : largest_whole();
-  std::vector<Regex> parts{seq({literal(least.whole), from(least)}),
-                           seq({whole_between(least.whole + 1, last), any_fraction()})};
-  if (most) parts.push_back(seq({literal(most->whole), up_to(*most)}));
+  std::vector<Regex> parts{in_order({literal(least.whole), fraction_at_least(least)}),
+                           in_order({whole_between(least.whole + 1, last), any_fraction()})};
+  if (most) parts.push_back(in_order({literal(most->whole), fraction_at_most(*most)}));
   return regex_either(std::move(parts));
 }
 
@@ -265,7 +278,7 @@ Result<Regex> number_between(const std::optional<NumberBound>& least,
     if (high && high->negative) from_end = end_of(*high, most->exclusive);
     std::optional<End> to_end;
     if (low) to_end = end_of(*low, least->exclusive);
-    parts.push_back(seq({regex_literal("-"), unsigned_between(from_end, to_end, integer)}));
+    parts.push_back(in_order({regex_literal("-"), unsigned_between(from_end, to_end, integer)}));
   }
   return regex_either(std::move(parts));
 }
@@ -277,9 +290,9 @@ Regex any_number(bool integer) {
     parts.push_back(any_fraction());
     const Regex e = regex_set(CodePointSet::of({{'e', 'e'}, {'E', 'E'}}));
     const Regex sign = regex_set(CodePointSet::of({{'+', '+'}, {'-', '-'}}));
-    parts.push_back(regex_repeat(seq({e, regex_repeat(sign, 0, 1), digits(1, 2)}), 0, 1));
+    parts.push_back(regex_repeat(in_order({e, regex_repeat(sign, 0, 1), digit_run(1, 2)}), 0, 1));
   }
-  return seq(std::move(parts));
+  return in_order(std::move(parts));
 }
 
 }  // namespace tg

@@ -50,6 +50,12 @@ class TokenMasks::Maker {
   void add_from_root(const FormThread& thread) {
     const FormLeaf& leaf = leaf_of(thread);
     const FormLeaf::State state = leaf.like(thread.state, masks_.vocabulary_->longest());
+    if (leaf.inside_quotes(state)) {
+      limit_reach(characters_from(leaf, state), leaf.least_left(state), leaf.most_left(state),
+                  reach_.mask, reach_.borders);
+      add_reach(thread, reach_);
+      return;
+    }
     const bool ends_here = ends(thread);
     const std::uint32_t leaf_id = masks_.form_->node(thread.node).value;
     const std::uint64_t key =
@@ -66,6 +72,14 @@ class TokenMasks::Maker {
     looked_at_ += looked_at;
     add_reach(thread, reach_);
     if (looked_at >= kNodesWorthKeeping) keep(key, std::make_shared<Reach>(reach_));
+  }
+
+  const CountedReach& characters_from(const FormLeaf& leaf, FormLeaf::State state) {
+    const std::pair key(&leaf.automaton(), leaf.without_count(state));
+    const auto found = masks_.characters_.find(key);
+    if (found != masks_.characters_.end()) return found->second;
+    return masks_.characters_.emplace(key, reach_characters(*masks_.vocabulary_, leaf, state))
+        .first->second;
   }
 
   void add_reach(const FormThread& thread, const Reach& reach) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -54,6 +55,8 @@ class TokenMasks {
   std::unordered_map<std::string, std::list<KeptMask>::iterator> by_key_;
   std::unordered_map<std::uint64_t, std::shared_ptr<const Reach>> reaches_;  // leaf, state
   std::size_t reach_bytes_ = 0;
+  // Of counted strings, by the automaton of a character and the state in it: about ten.
+  std::map<std::pair<const ByteAutomaton*, FormLeaf::State>, CountedReach> characters_;
 };
 
 }  // namespace tg

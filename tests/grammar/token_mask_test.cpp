@@ -39,6 +39,9 @@ constexpr const char* kMixed = R"({"type": "array", "minItems": 1, "maxItems": 4
   "maxItems": 2}, {"type": "object", "additionalProperties": {"type": "string", "maxLength": 3},
   "required": ["a"]}, {"type": ["number", "null", "boolean"]}]}})";
 
+constexpr const char* kLong = R"({"type": "object", "additionalProperties": {"type": "string",
+  "minLength": 8, "maxLength": 300}})";
+
 constexpr const char* kFormats = R"({"type": "object", "properties": {
   "date": {"type": "string", "format": "date"}, "time": {"type": "string", "format": "time"},
   "at": {"type": "string", "format": "date-time"}, "id": {"type": "string", "format": "uuid"},
@@ -156,7 +159,7 @@ void expect_equal_to_brute_force(const GrammarPointer& grammar, const Vocabulary
 TEST(TokenMask, EqualsBruteForceOnTheTinyVocabulary) {
   std::mt19937 random(1);
   std::vector<GrammarPointer> grammars;
-  for (const char* schema : {kPerson, kTree, kOpen, kMixed, kFormats, "true"}) {
+  for (const char* schema : {kPerson, kTree, kOpen, kMixed, kLong, kFormats, "true"}) {
     grammars.push_back(schema_of(schema));
   }
   for (const char* pattern : {"(a|b)*abb", ".*the.*", "[^a]{3,9}", R"(\d+(,\d+)*|e(n|ne)*)"}) {
@@ -176,6 +179,12 @@ TEST(TokenMask, EqualsBruteForceOnTheLlama3Vocabulary) {
   const Tokenizer& tokenizer = *llama3_tokenizer();
   const std::vector<std::pair<const char*, const char*>> cases = {
       {kPerson, R"({"name": "Zo)"},
+      {kPerson, R"({"name": ")"},
+      {kPerson, R"({"name": "Zoe Zoe Z)"},
+      {kPerson, "{\"name\": \"12345678901\xC3"},
+      {kPerson, "{\"name\": \"123456\\u00"},
+      {kLong, R"({"a)"},
+      {kLong, R"({"a": "12345)"},
       {kPerson, R"({"name": "Zoe","age":1)"},
       {kOpen, R"({"id": 5,)"},
       {kTree, R"({"value": 12, "next": {"value": 1)"},
