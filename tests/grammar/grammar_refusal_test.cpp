@@ -25,7 +25,7 @@ class Timed {
  public:
   ~Timed() {
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin_;
-    EXPECT_LT(took.count(), 5.0);
+    EXPECT_LT(took.count(), 30.0);  // about a second; sanitizers take ten
   }
 
  private:
