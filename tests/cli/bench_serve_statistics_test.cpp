@@ -109,17 +109,17 @@ TEST(BenchServeStatistics, NothingCompletedIsNull) {
   about.percents = {50, 99.9};
   about.request_rate = std::numeric_limits<double>::infinity();
   const LoadSummary summary = summarize_load(answers, about.percents, {});
-  const Json json = Json::parse(load_json(about, summary, answers));
+  const Json report = Json::parse(load_json(about, summary, answers));
   for (const char* metric : {"ttft", "tpot", "itl", "e2el"}) {
     for (const char* what : {"mean", "median", "std", "p50", "p99.9"}) {
       const std::string name = std::string(what) + "_" + metric + "_ms";
-      ASSERT_TRUE(json.contains(name)) << name;
-      EXPECT_TRUE(json[name].is_null()) << name;
+      ASSERT_TRUE(report.contains(name)) << name;
+      EXPECT_TRUE(report[name].is_null()) << name;
     }
   }
-  EXPECT_EQ(json["ttfts"], Json::parse("[null,null]"));
-  EXPECT_EQ(json["failed"], 2);
-  EXPECT_EQ(json["request_rate"], "inf");
+  EXPECT_EQ(report["ttfts"], Json::parse("[null,null]"));
+  EXPECT_EQ(report["failed"], 2);
+  EXPECT_EQ(report["request_rate"], "inf");
   EXPECT_THAT(load_table(about, summary, answers), HasSubstr("failed        2 x refused"));
 }
 
