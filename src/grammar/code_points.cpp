@@ -68,7 +68,7 @@ void append_sequences(char32_t first, char32_t last, std::vector<Utf8Sequence>& 
 
 }  // namespace
 
-CodePointSet CodePointSet::of(std::vector<CodePointRange> ranges) {
+CodePointSet CodePointSet::of(const std::vector<CodePointRange>& ranges) {
   std::vector<CodePointRange> kept;
   for (const CodePointRange& range : ranges) {
     const CodePointRange below{range.first, std::min<char32_t>(range.last, 0xD7FF)};

@@ -19,7 +19,7 @@ class CodePointSet {
  public:
   CodePointSet() = default;
   // Any ranges, in any order.
-  static CodePointSet of(std::vector<CodePointRange> ranges);
+  static CodePointSet of(const std::vector<CodePointRange>& ranges);
   static CodePointSet all() { return of({{0, 0x10FFFF}}); }
 
   CodePointSet complement() const;

@@ -39,6 +39,7 @@ Result<FormNodeId> JsonForm::object(const ObjectParts& parts, FormNodeId next) {
   FormNodeId going_on = end;
   if (parts.others) {
     std::vector<std::string> names;
+    names.reserve(parts.properties.size());
     for (const Property& property : parts.properties) names.push_back(property.name);
     std::string key = "other names";
     for (const std::string& name : names) key += " \"" + name + "\"";

@@ -101,7 +101,8 @@ Result<std::shared_ptr<const Grammar>> regex_grammar(std::string_view pattern) {
 }
 
 std::unique_ptr<TokenConstraint> make_token_constraint(
-    std::shared_ptr<const TokenVocabulary> vocabulary, std::shared_ptr<const Grammar> grammar) {
+    std::shared_ptr<const TokenVocabulary> vocabulary,
+    const std::shared_ptr<const Grammar>& grammar) {
   return std::make_unique<FormConstraint>(std::move(vocabulary), grammar);
 }
 

@@ -58,6 +58,7 @@ class TokenConstraint {
   virtual Result<std::span<const std::uint32_t>> allowed_after(std::span<const TokenId> output) = 0;
 };
 std::unique_ptr<TokenConstraint> make_token_constraint(
-    std::shared_ptr<const TokenVocabulary> vocabulary, std::shared_ptr<const Grammar> grammar);
+    std::shared_ptr<const TokenVocabulary> vocabulary,
+    const std::shared_ptr<const Grammar>& grammar);
 
 }  // namespace tg
