@@ -307,7 +307,7 @@ class RegexParser {
       ranges.insert(ranges.end(), part.ranges().begin(), part.ranges().end());
     }
     pending_.clear();
-    set = CodePointSet::of(std::move(ranges));
+    set = CodePointSet::of(ranges);
     return regex_set(negated ? set.complement() : std::move(set));
   }
 
