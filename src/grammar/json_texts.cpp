@@ -152,7 +152,7 @@ Regex json_space() {
 
 Regex json_character() {
   const auto set = [](std::vector<CodePointRange> ranges) {
-    return regex_set(CodePointSet::of(std::move(ranges)));
+    return regex_set(CodePointSet::of(ranges));
   };
   const Regex hex = regex_set(hex_digits());
   const auto hexes = [&hex](std::uint32_t count) { return regex_repeat(hex, count, count); };
