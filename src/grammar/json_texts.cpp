@@ -151,7 +151,7 @@ Regex json_space() {
 }
 
 Regex json_character() {
-  const auto set = [](std::vector<CodePointRange> ranges) {
+  const auto set = [](const std::vector<CodePointRange>& ranges) {
     return regex_set(CodePointSet::of(ranges));
   };
   const Regex hex = regex_set(hex_digits());
