@@ -104,7 +104,7 @@ CodePointSet CodePointSet::complement() const {
 CodePointSet CodePointSet::also(const CodePointSet& other) const {
   std::vector<CodePointRange> both = ranges_;
   both.insert(both.end(), other.ranges_.begin(), other.ranges_.end());
-  return of(std::move(both));
+  return of(both);
 }
 
 CodePointSet CodePointSet::without(const CodePointSet& other) const {
