@@ -98,7 +98,7 @@ CodePointSet CodePointSet::complement() const {
     next = range.last + 1;
   }
   if (next <= 0x10FFFF) gaps.push_back({next, 0x10FFFF});
-  return of(std::move(gaps));
+  return of(gaps);
 }
 
 CodePointSet CodePointSet::also(const CodePointSet& other) const {
