@@ -42,10 +42,10 @@ Result<std::shared_ptr<const Grammar>> FormMasks::grammar(const AnswerForm& form
   return made;
 }
 
-std::unique_ptr<TokenMask> FormMasks::mask(std::shared_ptr<const Grammar> grammar) {
+std::unique_ptr<TokenMask> FormMasks::mask(const std::shared_ptr<const Grammar>& grammar) {
   if (grammar == nullptr) return nullptr;
   std::call_once(made_, [this] { vocabulary_ = make_token_vocabulary(*tokenizer_, stop_ids_); });
-  return std::make_unique<ConstraintMask>(make_token_constraint(vocabulary_, std::move(grammar)));
+  return std::make_unique<ConstraintMask>(make_token_constraint(vocabulary_, grammar));
 }
 
 }  // namespace tg

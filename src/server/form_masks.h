@@ -21,7 +21,7 @@ class FormMasks {
 
   // nullptr for an answer of any form. Errors name the form's field.
   static Result<std::shared_ptr<const Grammar>> grammar(const AnswerForm& form);
-  std::unique_ptr<TokenMask> mask(std::shared_ptr<const Grammar> grammar);
+  std::unique_ptr<TokenMask> mask(const std::shared_ptr<const Grammar>& grammar);
 
  private:
   const std::shared_ptr<const Tokenizer> tokenizer_;
