@@ -25,6 +25,7 @@ function(tg_test name timeout processors)
   target_compile_options(${name}_test PRIVATE -O1)  # a fifth less to compile; what is tested is -O2
   target_compile_definitions(${name}_test PRIVATE TG_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                                   TG_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  add_dependencies(${name}_test tiny_forms)
   include(GoogleTest)
   gtest_discover_tests(${name}_test PROPERTIES TIMEOUT ${timeout} PROCESSORS ${processors}
                                      DISCOVERY_TIMEOUT 60)

@@ -8,7 +8,7 @@ namespace {
 
 TEST(FirstLayers, KeepsWhatIsInNoLayerAndTheFirstLayers) {
   for (const char* form : {"meta_mp8", "hf"}) {
-    const std::string path = std::string(TG_SOURCE_DIR) + "/tests/golden/tiny/" + form;
+    const std::string path = std::string(TG_BINARY_DIR) + "/tiny/" + form;
     const auto whole = test::open_or_fail(path);
     auto opened = test::open_or_fail(path);
     ASSERT_TRUE(whole != nullptr && opened != nullptr);
@@ -32,8 +32,8 @@ TEST(FirstLayers, KeepsWhatIsInNoLayerAndTheFirstLayers) {
 
 TEST(FirstLayers, RefusesWhatIsNotThere) {
   for (const std::int64_t layers : {-1, 0, 5}) {
-    const auto cut = first_layers(
-        test::open_or_fail(std::string(TG_SOURCE_DIR) + "/tests/golden/tiny/meta_mp8"), layers);
+    const auto cut =
+        first_layers(test::open_or_fail(std::string(TG_BINARY_DIR) + "/tiny/meta_mp8"), layers);
     ASSERT_FALSE(cut) << layers;
     EXPECT_NE(cut.error().text().find("1..4"), std::string::npos);
   }

@@ -52,8 +52,7 @@ void expect_refusals(const TensorSource& source, const TensorInfo& info) {
 class ReadBlock : public testing::TestWithParam<std::string> {};
 
 TEST_P(ReadBlock, IsWhatTheRowsHaveThere) {
-  const auto source =
-      test::open_or_fail(std::string(TG_SOURCE_DIR) + "/tests/golden/tiny/" + GetParam());
+  const auto source = test::open_or_fail(std::string(TG_BINARY_DIR) + "/tiny/" + GetParam());
   ASSERT_NE(source, nullptr);
   for (const char* name :
        {"tok_embeddings.weight", "layers.1.attention.wq.weight", "layers.0.attention.wk.weight",

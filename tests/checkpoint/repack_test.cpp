@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const std::string kTiny = TG_SOURCE_DIR "/tests/golden/tiny/";
+const std::string kTiny = TG_BINARY_DIR "/tiny/";
 
 // A source with its plan, ready to be written to `out`.
 struct Prepared {

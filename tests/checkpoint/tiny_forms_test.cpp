@@ -12,7 +12,7 @@
 namespace tg {
 namespace {
 
-const std::string kTinyForms = TG_SOURCE_DIR "/tests/golden/tiny/";
+const std::string kTinyForms = TG_BINARY_DIR "/tiny/";
 
 class TinyForm : public testing::TestWithParam<const char*> {};
 

@@ -79,6 +79,10 @@ class ProgramFolder {
 inline std::string golden(const std::string& name) {
   return std::string(TG_SOURCE_DIR) + "/tests/golden/" + name;
 }
+// The tiny model in one of its four forms (tests/tools/make_tiny_forms.py).
+inline std::string tiny(const std::string& form) {
+  return std::string(TG_BINARY_DIR) + "/tiny/" + form;
+}
 inline std::string small_model() {
   return std::string(TG_SOURCE_DIR) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 }

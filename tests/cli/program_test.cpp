@@ -215,7 +215,7 @@ TEST(Program, GenerateGivesTheGoldenIdsInEveryForm) {
   std::filesystem::rename(folder.file("one_shard/layers_0-3.pth"),
                           folder.file("one_shard/consolidated.00.pth"));
   for (const std::string& form : {std::string("one_shard"), golden("tiny/meta_mp8"),
-                                  golden("tiny/repacked"), golden("tiny/hf")}) {
+                                  test::tiny("repacked"), golden("tiny/hf")}) {
     const Outcome run =
         folder.run("generate --model '" + form + "' --prompt-ids " + ids_text(prompt["ids"]) +
                    " --max-generated-tokens 64 --compute-dtype f32 "
@@ -410,7 +410,7 @@ TEST(Program, C36MoreThreadsThanCpus) {
 TEST(Program, C06StopIdsOfEachForm) {
   const ProgramFolder folder("c06");
   const auto stop_ids = [&](const std::string& form) {
-    const Outcome run = folder.run("inspect --model '" + golden("tiny/" + form) + "'");
+    const Outcome run = folder.run("inspect --model '" + test::tiny(form) + "'");
     EXPECT_EQ(run.status, 0) << run.err;
     const std::size_t at = run.out.find("stop ids");
     std::istringstream line(run.out.substr(at + 8, run.out.find('\n', at) - at - 8));

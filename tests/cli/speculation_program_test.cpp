@@ -47,7 +47,7 @@ TEST(SpeculativeProgram, TheAnswersStayTheSame) {
   EXPECT_EQ(plain["totals"]["speculation"]["proposed"], 0);
   EXPECT_FALSE(contains(plain_outcome.out, "guessed"));
   const std::string plain_2x2 = answers(run("--mesh 2x2").second);  // sums in another order
-  const std::string draft = "--speculative draft --draft-model '" + golden("tiny/meta") + "' ";
+  const std::string draft = "--speculative draft --draft-model '" + test::tiny("meta") + "' ";
   const std::vector<std::string> ways = {
       "--speculative ngram",
       "--speculative ngram --speculative-tokens 3 --mesh 2x2",
@@ -110,7 +110,7 @@ TEST(SpeculativeProgram, GenerateSaysHowWellItGuessed) {
   const Outcome run = folder.run(
       "generate --prompt-ids 1,2,3 --temperature 0 --stop-at-eos 0 "
       "--max-generated-tokens 30 --speculative draft --draft-model '" +
-      golden("tiny/meta") + "' " + tiny);
+      test::tiny("meta") + "' " + tiny);
   ASSERT_EQ(run.status, 0) << run.err;
   EXPECT_TRUE(contains(run.err, "guessed tokens accepted (100.0 %)")) << run.err;
 }

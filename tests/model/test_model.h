@@ -175,8 +175,9 @@ class TestModel {
   std::unique_ptr<LlamaRunner> runner_;
 };
 
+// The tiny model in one of its four forms (tests/tools/make_tiny_forms.py).
 inline std::string tiny(const std::string& form) {
-  return std::string(TG_SOURCE_DIR) + "/tests/golden/tiny/" + form;
+  return std::string(TG_BINARY_DIR) + "/tiny/" + form;
 }
 
 // Agreement of logits `a` with reference logits `b`.
