@@ -168,7 +168,8 @@ Result<int> run_serve(ServeOptions& o) {
     spdlog::info("{} says that it is loading until {} is loaded", url_of(o, *http), model.path);
   }
   TG_ASSIGN(loaded, LoadedModel::load(model, settings, plan, engine_options(o), speculation));
-  // A launcher hands a signal on to all ranks: the others go on until the first one lets them go.
+  // mpirun hands SIGUSR1 on to all ranks: the others go on until the first one lets them go.
+  // (SIGTERM is the watchdog's there.)
   ServeSignals::start_counting();
   if (!loaded->leads()) return loaded->serve();
   const std::int64_t most_tokens = loaded->engine().max_tokens_per_request();

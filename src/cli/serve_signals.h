@@ -1,6 +1,8 @@
-// What: how a server is asked to end: the first SIGTERM or SIGINT for an orderly end, the second
-//   one for an end at once. Before it serves, either ends the process as ever. A closed pipe behind
-//   a log is an error of the write, not a signal.
+// What: how a server is asked to end: the first SIGTERM, SIGINT or SIGUSR1 for an orderly end, the
+//   second one for an end at once. Before it serves, each ends the process as ever. SIGUSR1 is for
+//   jobs of several ranks: mpirun hands it on and leaves the ranks their time, while after SIGTERM
+//   it kills them within a second. A closed pipe behind a log is an error of the write, not a
+//   signal.
 // Who owns: the serve command; one at a time. Thread: wait() on one, wake() from any.
 #pragma once
 
@@ -25,7 +27,7 @@ class ServeSignals {
   static void wake();
 
  private:
-  static constexpr std::array kNumbers = {SIGINT, SIGTERM, SIGPIPE};
+  static constexpr std::array kNumbers = {SIGINT, SIGTERM, SIGUSR1, SIGPIPE};
   std::array<struct sigaction, kNumbers.size()> before_ = {};
 };
 
