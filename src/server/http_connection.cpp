@@ -244,7 +244,9 @@ HttpConnection::Task<HttpConnection::Read> HttpConnection::read_head(HttpParser&
   set_deadline(shared_->options.idle_timeout_s);
   if (input_.empty()) std::string().swap(input_);  // an idle connection keeps no memory of a body
   for (;;) {
-    while (input_.starts_with("\r\n")) input_.erase(0, 2);  // some clients end a body so
+    std::size_t blank = 0;  // lines: some clients end a body so
+    while (input_.compare(blank, 2, "\r\n") == 0) blank += 2;
+    input_.erase(0, blank);
     if (!input_.empty() && input_ != "\r") break;
     if (input_ended_ || cut_ || expired_ || shared_->stopping) co_return Read::kClosed;
     co_await changed();
