@@ -21,6 +21,7 @@
 #include "server/api.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/page.h"
 #include "text/utf8.h"
 
 namespace tg {
@@ -55,7 +56,7 @@ ServedModel served_model(const ServeOptions& o, const OpenedModel& model, const 
   return served;
 }
 
-ApiOptions api_options(const ServeOptions& o, Metrics& metrics) {
+ApiOptions api_options(const ServeOptions& o, const MeshShape& mesh, Metrics& metrics) {
   ApiOptions options;
   options.metrics = &metrics;
   options.keys = o.api_keys;
@@ -67,6 +68,8 @@ ApiOptions api_options(const ServeOptions& o, Metrics& metrics) {
   options.seed = o.sampling.seed;
   options.most_answers = o.max_waiting;
   options.version = TG_VERSION;
+  options.mesh = {mesh.rows, mesh.cols, o.context.max_users};
+  options.pages["/"] = page_response;
   return options;
 }
 
@@ -161,7 +164,7 @@ Result<int> run_serve(ServeOptions& o) {
     ServedModel served = served_model(o, model, plan);
     metrics = std::make_unique<Metrics>(served.id);
     TG_ASSIGN(http, listen_for(o, *metrics));
-    api = std::make_unique<Api>(std::move(served), api_options(o, *metrics));
+    api = std::make_unique<Api>(std::move(served), api_options(o, settings.mesh.shape, *metrics));
     http->start([&api = *api](HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
       api.handle(std::move(request), exchange);
     });

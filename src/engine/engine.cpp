@@ -298,6 +298,15 @@ std::int64_t Engine::running() const {
   return std::count_if(order_.begin(), order_.end(), [](const Sequence* s) { return s->running; });
 }
 
+void Engine::list_running(std::vector<RunningUser>& users) const {
+  users.clear();
+  for (const Sequence* s : order_) {
+    if (!s->running) continue;
+    users.push_back({s->id, s->kv_domain, s->prompt_tokens, s->sampled(), s->cached,
+                     static_cast<std::int64_t>(s->pages.size())});
+  }
+}
+
 std::int64_t Engine::waiting() const {
   return static_cast<std::int64_t>(sequences_.size()) - running();
 }

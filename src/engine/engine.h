@@ -81,6 +81,16 @@ struct StepReport {
   std::optional<Error> failure = {};  // of the runner; it ended the requests of the step
 };
 
+// A request that holds pages, between two steps.
+struct RunningUser {
+  RequestId id = 0;
+  std::int32_t kv_domain = 0;
+  std::int64_t prompt_tokens = 0;
+  std::int64_t sampled_tokens = 0;
+  std::int64_t cached_tokens = 0;  // whose keys and values are in the pages
+  std::int64_t pages = 0;          // shared ones included
+};
+
 class Engine {
  public:
   // kBadArgument: max_users outside 1..256, fewer rows than users, a runner without pages, or a
@@ -112,6 +122,7 @@ class Engine {
   bool idle() const { return sequences_.empty(); }
   std::int64_t running() const;  // users holding pages
   std::int64_t waiting() const;
+  void list_running(std::vector<RunningUser>& users) const;
   std::int64_t free_pages() const;   // over all KV domains, what is kept for its prefix included
   std::int64_t total_pages() const;  // over all KV domains
   const EngineStats& stats() const { return stats_; }

@@ -218,6 +218,7 @@ class EngineThread::Worker {
     snapshot_.waiting = engine_.waiting();
     snapshot_.free_pages = engine_.free_pages();
     snapshot_.total_pages = engine_.total_pages();
+    engine_.list_running(snapshot_.users);
     snapshot_.stats = engine_.stats();
   }
 

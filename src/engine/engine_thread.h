@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/engine.h"
@@ -28,8 +29,9 @@ struct EngineSnapshot {
   std::int64_t waiting = 0;     // what was submitted since included
   std::int64_t free_pages = 0;  // those that only the prefix cache holds included
   std::int64_t total_pages = 0;
-  EngineStats stats;    // `refused` has what this class refused too
-  bool failed = false;  // no step succeeds any more: `failure` says why
+  std::vector<RunningUser> users;  // those that run; ids are the engine's
+  EngineStats stats;               // `refused` has what this class refused too
+  bool failed = false;             // no step succeeds any more: `failure` says why
   Error failure;
 };
 

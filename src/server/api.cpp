@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kModels = "/v1/models";
 constexpr std::string_view kMetrics = "/metrics";
+constexpr std::string_view kMesh = "/mesh";
 
 // Takes as long for a wrong key as for another wrong key, so that time does not tell how far a
 // guess was right.
@@ -58,7 +59,7 @@ struct Api::Route {
 };
 
 const Api::Route* Api::find_route(std::string_view path) {
-  static constexpr std::array<Route, 9> kRoutes = {{
+  static constexpr std::array<Route, 10> kRoutes = {{
       {"/v1/completions", &Api::complete},
       {"/v1/chat/completions", &Api::chat},
       {"/tokenize", &Api::tokenize},
@@ -67,6 +68,7 @@ const Api::Route* Api::find_route(std::string_view path) {
       {"/tokenizer_info", nullptr},
       {"/health", nullptr, false},
       {kMetrics, nullptr, false},
+      {kMesh, nullptr, false},
       {"/version", nullptr, false},
   }};
   if (path.starts_with(kModels) && path.substr(kModels.size()).starts_with('/')) path = kModels;
@@ -123,6 +125,7 @@ bool Api::has_key(const HttpRequest& request) const {
 HttpResponse Api::get(const HttpRequest& request) const {
   if (request.path == "/health") return health();
   if (request.path == kMetrics) return metrics();
+  if (request.path == kMesh) return mesh();
   if (request.path == "/version") {
     return {.body = R"({"version":)" + json_string(options_.version) + "}"};
   }
@@ -147,12 +150,17 @@ HttpResponse Api::health() const {
   return {.body = R"({"status":"ok"})"};
 }
 
-HttpResponse Api::metrics() const {
+EngineSnapshot Api::snapshot() const {
   const EngineThread* engine = engine_.load();
-  return {
-      .content_type = "text/plain; version=0.0.4; charset=utf-8",
-      .body = options_.metrics->text(engine == nullptr ? EngineSnapshot() : engine->snapshot())};
+  return engine == nullptr ? EngineSnapshot() : engine->snapshot();
 }
+
+HttpResponse Api::metrics() const {
+  return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
+          .body = options_.metrics->text(snapshot())};
+}
+
+HttpResponse Api::mesh() const { return {.body = mesh_json(options_.mesh, snapshot())}; }
 
 // `id` as it stands behind /v1/models: empty, or with its slash in front.
 HttpResponse Api::models(std::string_view id) const {

@@ -21,6 +21,7 @@
 #include "server/api_error.h"
 #include "server/form_masks.h"
 #include "server/http_server.h"
+#include "server/mesh_view.h"
 #include "server/metrics.h"
 #include "server/served_model.h"
 #include "server/work_queue.h"
@@ -36,6 +37,7 @@ struct ApiOptions {
   std::size_t most_waiting = 256;  // requests that are not with the engine yet
   std::string version;
   Metrics* metrics = nullptr;  // what /metrics tells; none: there is no such path
+  MeshView mesh;               // what /mesh tells of it
   // Further things to GET without a key, by path: "/".
   std::map<std::string, std::function<HttpResponse()>, std::less<>> pages;
 };
@@ -64,7 +66,9 @@ class Api {
 
   HttpResponse get(const HttpRequest& request) const;
   HttpResponse health() const;
+  EngineSnapshot snapshot() const;  // nothing while it loads
   HttpResponse metrics() const;
+  HttpResponse mesh() const;
   HttpResponse models(std::string_view id) const;
   HttpResponse tokenizer_info() const;
   bool has_key(const HttpRequest& request) const;

@@ -439,6 +439,32 @@ TEST(Engine, TimesComeFromTheInjectedClock) {
   EXPECT_EQ(second.timing.finished_s, 103.0);
 }
 
+TEST(Engine, ListsWhoRunsOnWhichDomain) {
+  FakeRunner runner({.vocab = 64, .block = 16, .blocks = 8, .domains = 2});
+  auto engine = engine_for(runner, {.max_users = 2});
+  std::vector<RunningUser> users(3);  // what was in it goes
+  engine->list_running(users);
+  EXPECT_TRUE(users.empty());
+  std::deque<AnswerSink> sinks(3);
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(engine->submit(request_of(prompt_of(20, i), 5), &sinks[i]).has_value());
+  }
+  engine->step();
+  engine->list_running(users);
+  ASSERT_EQ(users.size(), 2U);  // the third waits
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(users[i].id, i + 1);
+    EXPECT_EQ(users[i].kv_domain, static_cast<std::int32_t>(i));
+    EXPECT_EQ(users[i].prompt_tokens, 20);
+    EXPECT_EQ(users[i].sampled_tokens, 1);
+    EXPECT_EQ(users[i].cached_tokens, 20);
+    EXPECT_EQ(users[i].pages, 2);
+  }
+  engine->run_until_idle();
+  engine->list_running(users);
+  EXPECT_TRUE(users.empty());
+}
+
 // Random lives: arrivals between steps, cancels, pools too small, several domains.
 TEST(Engine, RandomTracesEqualSingleRuns) {
   std::int64_t preemptions = 0;
