@@ -173,6 +173,7 @@ try {
     await until(() => document.querySelectorAll(".device .slot.taken").length === 0);
     assert.equal(await answers.nth(2).locator(".text").textContent(), stopped);
     assert.match(await text("#hits-note"), /^[1-9]\d* of \d/);  // the second turn began as the first
+    assert.ok(await page.locator("#hits-bar").evaluate(bar => bar.getBoundingClientRect().width) >= 1);
   });
 
   await check("Escape stops as well", async () => {
