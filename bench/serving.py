@@ -142,6 +142,15 @@ def run_round(args, turn):
     return results
 
 
+def read_rounds(path):
+    """Those of an earlier run with the same options: a shared machine may not be free for all of them at once."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [{side: {int(n): result for n, result in results.items()} for side, results in turn.items()}
+                for turn in json.load(file)]
+
+
 def print_ratios(args, rounds):
     print(f"{'':26}{'ours':>10}{'peer':>10}{'ratio':>8}   lowest and highest")
     for clients in args.clients:
@@ -171,15 +180,17 @@ def main():
     parser.add_argument("--ours", default=OURS)
     parser.add_argument("--peer", default=PEER)
     parser.add_argument("--served-model", help="default: the first in /v1/models")
-    parser.add_argument("--output", help="JSON file of all rounds")
+    parser.add_argument("--output", help="JSON file of all rounds; those that are in it already count too")
     args = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f}, {args.threads} threads, {args.input_len} in / {args.output_len} out, "
           f"{args.per_client} requests per client, {args.rounds} rounds, {args.model}", flush=True)
-    rounds = [run_round(args, turn) for turn in range(args.rounds)]
+    rounds = read_rounds(args.output) if args.output else []
+    for turn in range(len(rounds), len(rounds) + args.rounds):
+        rounds.append(run_round(args, turn))
+        if args.output:
+            with open(args.output, "w", encoding="utf-8") as file:
+                json.dump(rounds, file)
     print_ratios(args, rounds)
-    if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
-            json.dump(rounds, file)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ struct LoadJob {
   std::int64_t max_concurrency = 0;  // 0: none; a request waits for its turn, and that time is not
                                      // part of its latency
   std::function<LoadRequest(std::size_t index)> request;
-  std::function<bool()> stopped;                    // asked ten times a second
+  std::function<bool()> stopped;                    // asked at least ten times a second
   std::function<void(std::size_t ended)> progress;  // after each answer
 };
 

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "cli/performance.h"
+
 namespace tg {
 namespace {
 
@@ -17,13 +19,6 @@ bool within(std::optional<double> limit_ms, std::optional<double> value_s) {
 double per_second(double count, double seconds) { return seconds > 0.0 ? count / seconds : 0.0; }
 
 }  // namespace
-
-double percentile_of(std::span<const double> ascending, double percent) {
-  const double place = percent / 100.0 * static_cast<double>(ascending.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
-  const std::size_t above = std::min(below + 1, ascending.size() - 1);
-  return std::lerp(ascending[below], ascending[above], place - static_cast<double>(below));
-}
 
 std::optional<Latency> latency_of(std::vector<double> sample, std::span<const double> percents) {
   if (sample.empty()) return std::nullopt;

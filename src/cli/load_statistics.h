@@ -12,10 +12,6 @@
 
 namespace tg {
 
-// The value below which so many percent of an ascending sample lie, by linear interpolation
-// between neighbours (numpy's default). The sample must not be empty.
-double percentile_of(std::span<const double> ascending, double percent);
-
 struct Latency {
   double mean = 0.0;
   double median = 0.0;

@@ -18,23 +18,24 @@ const char* ordinal_suffix(std::int64_t n) { return n == 1 ? "st" : "th"; }
 
 }  // namespace
 
+double percentile_of(std::span<const double> ascending, double percent) {
+  const double place = percent / 100.0 * static_cast<double>(ascending.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  const std::size_t above = std::min(below + 1, ascending.size() - 1);
+  return std::lerp(ascending[below], ascending[above], place - static_cast<double>(below));
+}
+
 Percentiles percentiles(std::vector<double> sample) {
   Percentiles p;
   if (sample.empty()) return p;
   std::sort(sample.begin(), sample.end());
-  const auto at = [&](double share) {
-    const double place = share * static_cast<double>(sample.size() - 1);
-    const auto below = static_cast<std::size_t>(place);
-    const std::size_t above = std::min(below + 1, sample.size() - 1);
-    return std::lerp(sample[below], sample[above], place - static_cast<double>(below));
-  };
   p.min = sample.front();
   p.max = sample.back();
   p.mean = std::accumulate(sample.begin(), sample.end(), 0.0) / static_cast<double>(sample.size());
-  p.p5 = at(0.05);
-  p.p50 = at(0.50);
-  p.p95 = at(0.95);
-  p.p99 = at(0.99);
+  p.p5 = percentile_of(sample, 5.0);
+  p.p50 = percentile_of(sample, 50.0);
+  p.p95 = percentile_of(sample, 95.0);
+  p.p99 = percentile_of(sample, 99.0);
   return p;
 }
 

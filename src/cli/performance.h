@@ -14,8 +14,11 @@
 
 namespace tg {
 
-// Of a sample, by linear interpolation between neighbours (numpy's default). Zeros for an empty
-// one.
+// The value below which so many percent of an ascending sample lie, by linear interpolation
+// between neighbours (numpy's default). The sample must not be empty.
+double percentile_of(std::span<const double> ascending, double percent);
+
+// Of a sample; zeros for an empty one.
 struct Percentiles {
   double min = 0.0;
   double mean = 0.0;
