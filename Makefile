@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DEMO_PROMPTS := demo/demo.json
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages program model demo test bench lint sanitize install clean
+.PHONY: all help packages program model demo test test-page bench lint sanitize install clean
 
 all: program
 
@@ -14,6 +14,7 @@ help:
 	@echo 'make demo      everything from nothing to text: packages, build, small model, answers'
 	@echo 'make model     fetch the small model; its path is the last line'
 	@echo 'make test      build and run all tests'
+	@echo 'make test-page the page of the server in headless Chromium (installs it, and playwright-core from npm)'
 	@echo 'make bench     speed beside llama.cpp and OpenVINO on the same files (own virtual environments)'
 	@echo 'make lint      formatting, clang-tidy, house rules'
 	@echo 'make sanitize  reader tests under ASan and UBSan, fuzz targets for $(FUZZ_SECONDS) s each'
@@ -47,6 +48,10 @@ test: packages-build+test
 	cmake --build $(BUILD) -j $(JOBS)
 	@ln -sf $(BUILD)/src/llama-tg llama-tg
 	ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
+
+test-page: program
+	@tools/fetch_model.sh >/dev/null
+	tests/page/run.sh
 
 bench: program
 	bench/peers/run.sh $(BENCH_OPTIONS)
