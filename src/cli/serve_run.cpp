@@ -3,11 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <thread>
@@ -18,6 +16,7 @@
 #include "cli/ranks.h"
 #include "cli/serve_signals.h"
 #include "engine/engine_thread.h"
+#include "server/access_log.h"
 #include "server/api.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
@@ -73,25 +72,6 @@ ApiOptions api_options(const ServeOptions& o, const MeshShape& mesh, Metrics& me
   return options;
 }
 
-using AccessLog = std::function<void(const std::string& line)>;
-
-// A log that cannot be written must not stop the server, so only its opening can fail.
-Result<AccessLog> open_access_log(const std::string& path) {
-  if (path.empty()) return AccessLog();
-  std::shared_ptr<std::FILE> file(stdout, [](std::FILE*) {});
-  if (path != "-") {
-    std::FILE* opened = std::fopen(path.c_str(), "ae");
-    if (opened == nullptr) {
-      return error(ErrorCode::kIo, "--access-log {}: {}", path, std::strerror(errno));
-    }
-    file = std::shared_ptr<std::FILE>(opened, std::fclose);
-  }
-  return [file](const std::string& line) {
-    print_text(file.get(), line + "\n");
-    std::fflush(file.get());
-  };
-}
-
 Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& metrics) {
   HttpOptions options;
   options.host = o.host;
@@ -103,8 +83,17 @@ Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& m
   options.error_body = [](int status, const std::string& message) {
     return error_body(ApiError{status, message});
   };
-  options.on_done = [&metrics](const HttpRecord& record) { metrics.on_http(record); };
-  TG_ASSIGN(options.access_log, open_access_log(o.access_log));
+  std::shared_ptr<AccessLog> log;
+  if (!o.access_log.empty()) {
+    auto opened =
+        AccessLog::open(o.access_log, [](const std::string& what) { spdlog::warn(what); });
+    if (!opened) return at_place(std::move(opened).error(), "--access-log");
+    log = std::move(*opened);
+  }
+  options.on_done = [&metrics, log](const HttpRecord& record) {
+    metrics.on_http(record);
+    if (log) log->write(access_log_line(record));
+  };
   return HttpServer::listen(std::move(options));
 }
 

@@ -329,9 +329,7 @@ void HttpConnection::end_record(bool complete) {
   record_.complete = complete;
   record_.seconds = seconds_between(request_time_, HttpShared::Clock::now());
   if (record_.status == 0) record_.status = 499;
-  const HttpOptions& options = shared_->options;
-  if (options.on_done) call_safely([&] { options.on_done(record_); });
-  if (options.access_log) call_safely([&] { options.access_log(http_log_line(record_)); });
+  if (shared_->options.on_done) call_safely([this] { shared_->options.on_done(record_); });
 }
 
 void HttpConnection::hand_over() {

@@ -62,7 +62,7 @@ class HttpExchange {
 
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<HttpExchange>)>;
 
-// One exchange that has ended, for logs and counters.
+// One exchange that has ended.
 struct HttpRecord {
   double unix_time_s = 0.0;  // when its request was complete
   double seconds = 0.0;      // from then to the last byte
@@ -92,9 +92,8 @@ struct HttpOptions {
   // The body of an answer that the server gives on its own (400, 408, 413, 417, 431, 500, 501,
   // 503).
   std::function<std::string(int status, const std::string& message)> error_body = {};
-  // One finished exchange, as a line of JSON without newline; empty: no log.
-  std::function<void(const std::string& line)> access_log = {};
-  std::function<void(const HttpRecord& record)> on_done = {};  // the same as a struct, for metrics
+  // Every exchange that has ended, for logs and counters; on the server's thread.
+  std::function<void(const HttpRecord& record)> on_done = {};
 };
 
 class HttpServer {
