@@ -28,6 +28,8 @@ namespace {
 
 // For the last bytes of answers, once the engine has ended.
 constexpr double kFlushSeconds = 2.0;
+// Requests of the longest kind whose bodies are held at once.
+constexpr std::int64_t kLongBodiesAtOnce = 8;
 
 std::string name_of_model(const ServeOptions& o, const std::string& path) {
   std::string name = o.served_model_name;
@@ -72,17 +74,20 @@ ApiOptions api_options(const ServeOptions& o, const MeshShape& mesh, Metrics& me
   return options;
 }
 
-Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& metrics) {
+Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& metrics,
+                                               const Api& api) {
   HttpOptions options;
   options.host = o.host;
   options.port = static_cast<int>(o.port);
   options.tls_certificate = o.tls_certificate;
   options.tls_key = o.tls_key;
   options.max_body_bytes = o.max_body_mb << 20;
+  options.max_bodies_bytes = kLongBodiesAtOnce * options.max_body_bytes;
   options.cors_origins = o.cors_origins;
   options.error_body = [](int status, const std::string& message) {
     return error_body(ApiError{status, message});
   };
+  options.check_head = [&api](const HttpRequest& head) { return api.refuse(head); };
   std::shared_ptr<AccessLog> log;
   if (!o.access_log.empty()) {
     auto opened =
@@ -152,8 +157,8 @@ Result<int> run_serve(ServeOptions& o) {
   if (settings.leads()) {
     ServedModel served = served_model(o, model, plan);
     metrics = std::make_unique<Metrics>(served.id);
-    TG_ASSIGN(http, listen_for(o, *metrics));
     api = std::make_unique<Api>(std::move(served), api_options(o, settings.mesh.shape, *metrics));
+    TG_ASSIGN(http, listen_for(o, *metrics, *api));
     http->start([&api = *api](HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
       api.handle(std::move(request), exchange);
     });

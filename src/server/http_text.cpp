@@ -90,7 +90,7 @@ std::string_view HttpRequest::header(std::string_view name) const {
 Result<HttpTarget> parse_http_target(std::string_view target) {
   if (target == "*") return HttpTarget{.path = "*", .query = {}};
   for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!target.starts_with(scheme)) continue;
+    if (!same_ignoring_case(target.substr(0, scheme.size()), scheme)) continue;
     const auto path = target.find_first_of("/?", scheme.size());
     target = path == std::string_view::npos ? std::string_view("/") : target.substr(path);
     break;

@@ -71,6 +71,20 @@ TEST(ServeLife, AnswersThoughItsLogCannotBeWritten) {
   }
 }
 
+TEST(ServeLife, AStrangersLongBodyIsNotRead) {
+  const Server server({"--api-key", "right"});
+  const std::string head = " HTTP/1.1\r\nHost: h\r\nContent-Length: 30000000\r\n";
+  for (const auto& [request, status] : std::vector<std::pair<std::string, int>>{
+           {"POST /v1/completions" + head, 401},
+           {"POST /v1/completions" + head + "Authorization: Bearer wrong\r\n", 401},
+           {"PUT /v1/completions" + head + "Authorization: Bearer right\r\n", 405},
+           {"POST /nothing" + head, 404}}) {
+    HttpClient client(server.port());
+    ASSERT_TRUE(client.send(request + "\r\n" + std::string(100000, ' ')));
+    EXPECT_EQ(response_of(client).status, status) << request;
+  }
+}
+
 TEST(ServeLife, StreamsEndWhenTheirGraceIsOver) {
   Server server({"--grace-s", "0.3"});
   HttpClient client = server.send("/v1/completions", long_request(100000).dump());

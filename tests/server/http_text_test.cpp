@@ -28,6 +28,7 @@ TEST(HttpText, ReadsTargets) {
       {"http://h:80/p?q", "/p", "q"},
       {"https://h?q", "/", "q"},
       {"http://h", "/", ""},
+      {"HTTP://h/p", "/p", ""},
       {"/p#fragment?x", "/p", ""},
       {"/a?b?c", "/a", "b?c"},
       {"*", "*", ""},
