@@ -94,22 +94,36 @@ void Api::serve_with(EngineThread& engine, std::int64_t max_tokens) {
 
 void Api::drain() { state_ = State::kDraining; }
 
-void Api::handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
-  if (const auto page = options_.pages.find(request.path); page != options_.pages.end()) {
-    return exchange->respond(request.method == "GET" ? page->second()
-                                                     : wrong_method(request, "GET"));
+std::optional<HttpResponse> Api::refuse(const HttpRequest& request) const {
+  std::string_view method = request.method;
+  if (method == "HEAD") method = "GET";
+  if (options_.pages.contains(request.path)) {
+    if (method != "GET") return wrong_method(request, "GET");
+    return std::nullopt;
   }
   const Route* route = find_route(request.path);
   if (route == nullptr || (request.path == kMetrics && options_.metrics == nullptr)) {
-    return exchange->respond(
-        error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))}));
+    return error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))});
   }
-  const char* method = route->action == nullptr ? "GET" : "POST";
-  if (request.method != method) return exchange->respond(wrong_method(request, method));
+  const char* allowed = route->action == nullptr ? "GET" : "POST";
+  if (method != allowed) return wrong_method(request, allowed);
   if (route->needs_key && !has_key(request)) {
-    return exchange->respond(error_response(ApiError{
-        401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"}));
+    return error_response(ApiError{
+        401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"});
   }
+  if (route->action == nullptr) return std::nullopt;
+  // While it loads, drains or has failed, health() says so in a 503.
+  HttpResponse ready = health();
+  if (ready.status != 200) return ready;
+  return std::nullopt;
+}
+
+void Api::handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
+  if (auto refusal = refuse(request)) return exchange->respond(*std::move(refusal));
+  if (const auto page = options_.pages.find(request.path); page != options_.pages.end()) {
+    return exchange->respond(page->second());
+  }
+  const Route* route = find_route(request.path);
   if (route->action == nullptr) return exchange->respond(get(request));
   post(route->action, std::move(request), exchange);
 }
@@ -196,9 +210,6 @@ Status Api::check_model(const std::string& name) const {
 }
 
 void Api::post(Action action, HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
-  // While it loads, drains or has failed, health() says so in a 503.
-  if (HttpResponse ready = health(); ready.status != 200)
-    return exchange->respond(std::move(ready));
   const bool posted = work_.post([this, action, request = std::move(request), exchange] {
     Status status;
     try {

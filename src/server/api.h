@@ -50,6 +50,8 @@ class Api {
   Api& operator=(const Api&) = delete;
 
   void handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange);
+  // What handle() would answer whatever the body is: a wrong path, method or key, or no model yet.
+  std::optional<HttpResponse> refuse(const HttpRequest& request) const;
 
   // The weights are there. Until then requests for answers get 503. `max_tokens`: of one request,
   // prompt and answer together.
