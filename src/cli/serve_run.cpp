@@ -20,7 +20,6 @@
 #include "server/api.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
-#include "server/page.h"
 #include "text/utf8.h"
 
 namespace tg {
@@ -70,7 +69,6 @@ ApiOptions api_options(const ServeOptions& o, const MeshShape& mesh, Metrics& me
   options.most_answers = o.max_waiting;
   options.version = TG_VERSION;
   options.mesh = {mesh.rows, mesh.cols, o.context.max_users};
-  options.pages["/"] = page_response;
   return options;
 }
 

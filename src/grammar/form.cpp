@@ -1,6 +1,7 @@
 #include "grammar/form.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace tg {
@@ -12,50 +13,55 @@ constexpr std::size_t kMostLeafStates = 1 << 20;
 
 }  // namespace
 
-// A least fixed point: a node is looked at again when something it leads to became smaller.
+// Depths in ascending order, so that each is final when it is met: all nodes of one depth, then
+// those of the next. What needs a node hears of it once, and a call waits for both that it needs.
 void Form::find_depths() {
   needed_.assign(nodes_.size(), kNever);
-  std::vector<std::vector<FormNodeId>> users(nodes_.size());
-  for (FormNodeId id = 0; id < nodes_.size(); ++id) {
-    const FormNode& node = nodes_[id];
-    if (node.kind == FormNode::Kind::kSplit) {
-      for (const FormNodeId target : targets(node)) users[target].push_back(id);
-    } else if (node.kind != FormNode::Kind::kReturn) {
-      users[node.next].push_back(id);
-    }
-    if (node.kind == FormNode::Kind::kCall) users[rules_[node.value]].push_back(id);
-  }
-  const auto value_of = [this](const FormNode& node) -> std::uint32_t {
-    switch (node.kind) {
-      case FormNode::Kind::kReturn:
-        return 0;
-      case FormNode::Kind::kLeaf:
-        return needed_[node.next];
-      case FormNode::Kind::kCall: {
-        const std::uint32_t inside = needed_[rules_[node.value]];
-        if (inside == kNever || needed_[node.next] == kNever) return kNever;
-        // A call at the end of a rule keeps nothing to come back to.
-        const bool tail = nodes_[node.next].kind == FormNode::Kind::kReturn;
-        return tail ? inside : std::max(inside + 1, needed_[node.next]);
+  // By node, the nodes that lead to it: one list with the place of each node's part.
+  std::vector<std::uint32_t> begin(nodes_.size() + 1, 0);
+  std::vector<FormNodeId> users;
+  const auto for_each_edge = [this](const auto& edge) {
+    for (FormNodeId id = 0; id < nodes_.size(); ++id) {
+      const FormNode& node = nodes_[id];
+      if (node.kind == FormNode::Kind::kSplit) {
+        for (const FormNodeId target : targets(node)) edge(target, id);
+      } else if (node.kind != FormNode::Kind::kReturn) {
+        edge(node.next, id);
       }
-      case FormNode::Kind::kSplit:
-        break;
+      if (node.kind == FormNode::Kind::kCall) edge(rules_[node.value], id);
     }
-    std::uint32_t least = kNever;
-    for (const FormNodeId target : targets(node)) least = std::min(least, needed_[target]);
-    return least;
   };
-  std::vector<FormNodeId> open;
+  for_each_edge([&](FormNodeId to, FormNodeId /*from*/) { ++begin[to + 1]; });
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  users.resize(begin.back());
+  std::vector<std::uint32_t> place(begin.begin(), begin.end() - 1);
+  for_each_edge([&](FormNodeId to, FormNodeId from) { users[place[to]++] = from; });
+
+  std::vector<FormNodeId> open;  // of this depth
+  std::vector<FormNodeId> deeper;
   for (FormNodeId id = 0; id < nodes_.size(); ++id) {
     if (nodes_[id].kind == FormNode::Kind::kReturn) open.push_back(id);
   }
-  while (!open.empty()) {
-    const FormNodeId id = open.back();
-    open.pop_back();
-    const std::uint32_t value = value_of(nodes_[id]);
-    if (value >= needed_[id]) continue;
-    needed_[id] = value;
-    open.insert(open.end(), users[id].begin(), users[id].end());
+  for (std::uint32_t depth = 0; !open.empty(); ++depth) {
+    while (!open.empty()) {
+      const FormNodeId id = open.back();
+      open.pop_back();
+      if (needed_[id] != kNever) continue;
+      needed_[id] = depth;
+      for (std::uint32_t i = begin[id]; i < begin[id + 1]; ++i) {
+        const FormNode& user = nodes_[users[i]];
+        bool one_more = false;
+        if (user.kind == FormNode::Kind::kCall) {
+          const std::uint32_t inside = needed_[rules_[user.value]];
+          if (inside == kNever || needed_[user.next] == kNever) continue;
+          // A call at the end of a rule keeps nothing to come back to.
+          const bool tail = nodes_[user.next].kind == FormNode::Kind::kReturn;
+          one_more = !tail && inside == depth;
+        }
+        (one_more ? deeper : open).push_back(users[i]);
+      }
+    }
+    open.swap(deeper);
   }
 }
 

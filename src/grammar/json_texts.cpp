@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <utility>
 
 #include "grammar/number_range.h"
@@ -59,27 +60,27 @@ Regex spelled_inside(const Regex& tree) {
   return copy;
 }
 
-// `names` agree up to `depth`; what goes on from there and is none of them.
-Regex other_than(const std::vector<std::vector<char32_t>>& names, std::size_t depth) {
-  CodePointSet taken;
+using Name = std::vector<char32_t>;
+
+// `names` ascend and agree up to `depth`; what goes on from there and is none of them.
+Regex other_than(std::span<const Name> names, std::size_t depth) {
+  std::vector<CodePointRange> taken;
   std::vector<Regex> parts;
-  bool is_name = false;
-  for (std::size_t i = 0; i < names.size();) {
-    if (names[i].size() == depth) {
-      is_name = true;
-      ++i;
-      continue;
-    }
-    std::vector<std::vector<char32_t>> same;
-    const char32_t c = names[i][depth];
-    for (; i < names.size() && names[i].size() > depth && names[i][depth] == c; ++i) {
-      same.push_back(names[i]);
-    }
-    taken = taken.also(one_character(c));
-    parts.push_back(regex_sequence({regex_set(one_character(c)), other_than(same, depth + 1)}));
+  const bool is_name = !names.empty() && names[0].size() == depth;  // the shortest comes first
+  if (is_name) names = names.subspan(1);
+  while (!names.empty()) {
+    const char32_t c = names[0][depth];
+    const auto same =
+        static_cast<std::size_t>(std::find_if(names.begin(), names.end(),
+                                              [&](const Name& name) { return name[depth] != c; }) -
+                                 names.begin());
+    taken.push_back({c, c});
+    parts.push_back(
+        regex_sequence({regex_set(one_character(c)), other_than(names.first(same), depth + 1)}));
+    names = names.subspan(same);
   }
   const Regex any = regex_repeat(regex_set(CodePointSet::all()), 0, RegexTree::kNoLimit);
-  parts.push_back(regex_sequence({regex_set(taken.complement()), any}));
+  parts.push_back(regex_sequence({regex_set(CodePointSet::of(taken).complement()), any}));
   if (!is_name) parts.push_back(regex_empty());
   return regex_either(std::move(parts));
 }
@@ -210,7 +211,7 @@ Regex json_value(const nlohmann::ordered_json& value) {
 
 Regex json_name_other_than(const std::vector<std::string>& names) {
   if (names.empty()) return json_string();
-  std::vector<std::vector<char32_t>> sorted;
+  std::vector<Name> sorted;
   sorted.reserve(names.size());
   for (const std::string& name : names) sorted.push_back(code_points(name));
   std::sort(sorted.begin(), sorted.end());

@@ -177,6 +177,7 @@ std::string TokenMasks::key_of(FormRun& run) const {
   };
   StackId last = 0xFFFFFFFF;
   for (const FormThread& thread : run.threads()) {
+    if (key.size() > kMostKeyBytes) return {};
     const FormLeaf& leaf = form_->leaf(form_->node(thread.node).value);
     add(thread.node);
     add(leaf.like(thread.state, vocabulary_->longest()));
@@ -202,13 +203,21 @@ Result<std::shared_ptr<const MaskWords>> TokenMasks::mask_at(FormRun& run) {
     return found->second->second;
   }
   TG_ASSIGN(std::shared_ptr<const MaskWords> mask, Maker(*this, run).make());
-  if (masks_.size() >= kMostMasks) {
+  if (key.empty()) return mask;
+  mask_bytes_ += bytes_of(key);
+  masks_.emplace_front(key, mask);
+  by_key_.emplace(std::move(key), masks_.begin());
+  while (mask_bytes_ > kMostMaskBytes) {
+    mask_bytes_ -= bytes_of(masks_.back().first);
     by_key_.erase(masks_.back().first);
     masks_.pop_back();
   }
-  masks_.emplace_front(key, mask);
-  by_key_.emplace(std::move(key), masks_.begin());
   return mask;
+}
+
+// Of a kept mask and its key, which is in the list and in the map.
+std::size_t TokenMasks::bytes_of(const std::string& key) const {
+  return sizeof(std::uint32_t) * vocabulary_->mask_words() + 2 * key.size();
 }
 
 }  // namespace tg

@@ -24,7 +24,8 @@ namespace tg {
 class TokenMasks {
  public:
   // What is kept at most.
-  static constexpr std::size_t kMostMasks = 512;            // 8 MiB of 128,256 tokens
+  static constexpr std::size_t kMostMaskBytes = 8 << 20;    // 512 masks of 128,256 tokens
+  static constexpr std::size_t kMostKeyBytes = 16 << 10;    // a place in so many ways is rare
   static constexpr std::size_t kMostReachBytes = 16 << 20;  // then all of it is dropped
   static constexpr std::uint64_t kMostNodes = 10'000'000;   // looked at for one mask
 
@@ -37,6 +38,11 @@ class TokenMasks {
   // kOutOfCapacity when the form is so ambiguous that a mask needs more than kMostNodes.
   Result<std::shared_ptr<const MaskWords>> mask_at(FormRun& run);
 
+  std::size_t masks_kept() const {
+    const std::lock_guard lock(mutex_);
+    return masks_.size();
+  }
+
  private:
   struct Reach {
     MaskWords mask;
@@ -45,14 +51,17 @@ class TokenMasks {
   using KeptMask = std::pair<std::string, std::shared_ptr<const MaskWords>>;
 
   class Maker;
+  // Empty when it would have more than kMostKeyBytes: such a mask is not kept.
   std::string key_of(FormRun& run) const;
+  std::size_t bytes_of(const std::string& key) const;
 
   const std::shared_ptr<const TokenVocabulary> vocabulary_;
   const std::shared_ptr<const Form> form_;
 
-  std::mutex mutex_;           // for all below
+  mutable std::mutex mutex_;   // for all below
   std::list<KeptMask> masks_;  // the latest used first
   std::unordered_map<std::string, std::list<KeptMask>::iterator> by_key_;
+  std::size_t mask_bytes_ = 0;
   std::unordered_map<std::uint64_t, std::shared_ptr<const Reach>> reaches_;  // leaf, state
   std::size_t reach_bytes_ = 0;
   // Of counted strings, by the automaton of a character and the state in it: about ten.

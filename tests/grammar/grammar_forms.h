@@ -24,7 +24,7 @@ using VocabularyPointer = std::shared_ptr<const TokenVocabulary>;
 
 inline GrammarPointer must_compile(Result<GrammarPointer> result, std::string_view what) {
   if (!result) {
-    ADD_FAILURE() << what << ": " << result.error().text();
+    ADD_FAILURE() << what.substr(0, 300) << ": " << result.error().text();
     return nullptr;
   }
   return *result;

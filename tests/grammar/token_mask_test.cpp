@@ -222,6 +222,28 @@ TEST(TokenMask, KeptMasksAreThoseOfTheState) {
   }
 }
 
+// A place that can be read in thousands of ways is not kept: its key alone would be larger than a
+// mask, and a long answer has many such places.
+TEST(TokenMask, PlacesOfManyWaysAreNotKept) {
+  json list = json::array();
+  for (int i = 0; i < 600; ++i) {
+    list.push_back({{"type", "array"}, {"items", {{"type", "integer"}}}, {"maxItems", 1 + i % 20}});
+  }
+  const GrammarPointer grammar = schema_of(json{{"anyOf", list}}.dump());
+  ASSERT_NE(grammar, nullptr);
+  const auto masks = grammar->masks_for(tiny_vocabulary());
+  const auto constraint = make_token_constraint(tiny_vocabulary(), grammar);
+  std::vector<TokenId> output;
+  mask_after(*constraint, output);
+  EXPECT_EQ(masks->masks_kept(), 1U);
+  output = tiny_tokenizer().encode("[1", SpecialTokens::kAsText);  // go on, a comma or the end
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(ids_of(mask_after(*constraint, output)),
+              ids_by_brute_force(*grammar, tiny_tokenizer(), output));
+    EXPECT_EQ(masks->masks_kept(), 1U);
+  }
+}
+
 TEST(TokenMask, RandomAnswersAreValid) {
   // For tools/make_grammar_goldens.py --check, which asks jsonschema about them.
   std::ofstream file(TG_BINARY_DIR "/grammar_walks.jsonl");
