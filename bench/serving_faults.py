@@ -10,6 +10,7 @@
     bench/serving_faults.py MODEL.gguf malformed     30 s of requests that a small fuzzer makes
     bench/serving_faults.py MODEL.gguf sigterm       SIGTERM among 96 answers: each ends, or is told why not
     bench/serving_faults.py MODEL.gguf full-log      an access log that takes no more for a while
+    bench/serving_faults.py MODEL.gguf killed-rank   one of two ranks under mpirun ends by kill -9
 
 Each starts a server of its own (--serve-args "..." are more options for it) and ends with status 1 where the goal is
 missed. `long-prompt` scales the model's rope for the length (--rope-scaling).
@@ -219,6 +220,9 @@ def main():
     one.add_argument("--seed", type=int, default=1)
     command("sigterm", serving_hostile.sigterm)
     command("full-log", serving_hostile.full_log)
+    one = command("killed-rank", serving_hostile.killed_rank)
+    one.add_argument("--ranks", type=int, default=2)
+    one.add_argument("--mesh", default="1x2")
     one = command("long-prompt", long_prompt)
     one.add_argument("--prompt-len", type=int, default=32000)
     one.add_argument("--rope-scaling", default="linear:5", help="gives SmolLM2 a context of 40960")

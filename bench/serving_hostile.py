@@ -351,3 +351,59 @@ def full_log(args):
     # One more line: the question whether it is ready.
     lost = 1200 - whole
     return status == 0 and kept - size <= 10000 and lines[-1] == "" and 0 < lost and any(f" {lost} lines" in line for line in said)
+
+
+# ---- killed-rank: one of two ranks under mpirun ends by kill -9
+
+def ranks_of(job):
+    """{rank: pid} of the children of mpirun."""
+    with open(f"/proc/{job}/task/{job}/children", encoding="ascii") as file:
+        children = [int(pid) for pid in file.read().split()]
+    ranks = {}
+    for pid in children:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            for variable in file.read().split(b"\0"):
+                if variable.startswith(b"OMPI_COMM_WORLD_RANK="):
+                    ranks[int(variable.partition(b"=")[2])] = pid
+    return ranks
+
+
+def runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def killed_rank(args):
+    async def streams_until_killed(url, pid):
+        body = {"prompt": "Hello", "max_tokens": 1500, "ignore_eos": True, "stream": True}
+        clients = [await send_request(url, COMPLETIONS, body) for _ in range(8)]
+        for reader, _ in clients:
+            await reader.readuntil(b"data: ")
+        os.kill(pid, signal.SIGKILL)
+        begin = time.monotonic()
+        ends = []
+        for reader, writer in clients:
+            with contextlib.suppress(ConnectionError):
+                ends.append(await asyncio.wait_for(reader.read(), 120))
+            writer.close()
+        return begin, sum(b"[DONE]" in end for end in ends)
+
+    os.environ |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                   "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    good = True
+    for rank in (1, 0):
+        with server(args, f"--mesh {args.mesh}", launcher=f"mpirun -n {args.ranks}") as served:
+            ranks = ranks_of(served.process.pid)
+            begin, whole = asyncio.run(streams_until_killed(served.url, ranks[rank]))
+            status = served.process.wait(120)
+            while any(map(runs, ranks.values())) and time.monotonic() < begin + 120:
+                time.sleep(0.05)
+            seconds = time.monotonic() - begin
+            said = [line for line in served.text().splitlines() if "llama-tg: " in line and "is loaded" not in line]
+        print(f"rank {rank} of {args.ranks} killed among 8 streams: all ranks gone after {seconds:.2f} s, status {status}, {whole} "
+              f"streams say that they are whole\n" + "\n".join(said), flush=True)
+        good = good and status != 0 and whole == 0 and seconds < 30
+    return good

@@ -27,9 +27,9 @@ def percentile(values, percent):
 
 
 @contextlib.contextmanager
-def server(args, *options):
+def server(args, *options, launcher=""):
     names = argparse.Namespace(program=args.program, model=args.model, threads=args.threads, context=0, start_s=120.0)
-    started = serving.Server(names, " ".join((serving.OURS, args.serve_args, *options)))
+    started = serving.Server(names, " ".join((launcher, serving.OURS, args.serve_args, *options)))
     try:
         yield started
     finally:
@@ -101,7 +101,12 @@ def own_memory(pid):
 
 
 def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    """Open files and sockets; a connection that has just been closed counts a moment longer."""
+    counts = []
+    for _ in range(10):
+        counts.append(len(os.listdir(f"/proc/{pid}/fd")))
+        time.sleep(0.05)
+    return min(counts)
 
 
 def idle_gauges(url, seconds=30.0):

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include "cli/print.h"
 #include "cli/ranks.h"
 #include "cli/serve_signals.h"
+#include "cli/service_manager.h"
 #include "engine/engine_thread.h"
 #include "server/access_log.h"
 #include "server/api.h"
@@ -109,6 +111,7 @@ std::string url_of(const ServeOptions& o, const HttpServer& http) {
 // Returns when all has ended: answers in progress have `grace_s`, or until the next signal.
 void serve_until_signal(Api& api, EngineThread& engine, HttpServer& http, double grace_s) {
   ServeSignals::wait();
+  tell_service_manager("STOPPING=1");
   api.drain();
   std::atomic<bool> drained = false;
   std::thread drains([&] {
@@ -137,6 +140,9 @@ EngineOptions engine_options(const ServeOptions& o) {
 
 Result<int> run_serve(ServeOptions& o) {
   const ServeSignals signals;
+  if (std::find(o.api_keys.begin(), o.api_keys.end(), "") != o.api_keys.end()) {
+    return error(ErrorCode::kBadArgument, "--api-key is empty, which would let everybody in");
+  }
   TG_ASSIGN(RunSettings settings, run_settings(o.model));
   TG_RETURN_IF_ERROR(join_ranks(o.model, settings));
   TG_ASSIGN(const OpenedModel model, open_model(o.model));
@@ -173,6 +179,7 @@ Result<int> run_serve(ServeOptions& o) {
   api->serve_with(*engine, most_tokens);
   print_out("Listening on {}\n", url_of(o, *http));
   std::fflush(stdout);
+  tell_service_manager("READY=1");
   serve_until_signal(*api, *engine, *http, o.grace_s);
   return 0;
 }

@@ -45,6 +45,10 @@ void raise_descriptor_limit() {
 }
 
 Status check_options(const HttpOptions& options) {
+  // Every address of this machine, to the system; hardly what an empty variable is meant for.
+  if (options.host.empty()) {
+    return error(ErrorCode::kBadArgument, "the host to listen on is empty (0.0.0.0: everywhere)");
+  }
   if (options.port < 0 || options.port > 65535) {
     return error(ErrorCode::kBadArgument, "port {} is not in 0..65535", options.port);
   }

@@ -1,9 +1,13 @@
 // The life of llama-tg serve: what it says while it loads, what ends it and what does not.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -119,6 +123,36 @@ TEST(ServeLife, SighupIsAnEndOnlyWhereTheTerminalIsGone) {
   EXPECT_TRUE(response_of(client).body.ends_with("data: [DONE]\n\n"))
       << "what was begun is finished";
   EXPECT_EQ(server.wait(), 0);
+}
+
+TEST(ServeLife, TellsTheServiceManagerWhatItDoes) {
+  const ProgramFolder folder("serve_notify");
+  for (const bool is_file : {true, false}) {
+    const std::string path = is_file ? folder.file("notify") : "@" + folder.file("notify");
+    const int manager = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    if (!is_file) address.sun_path[0] = '\0';
+    ASSERT_EQ(::bind(manager, reinterpret_cast<const sockaddr*>(&address),
+                     static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size())),
+              0);
+    const timeval patience{.tv_sec = 60, .tv_usec = 0};
+    ::setsockopt(manager, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    const auto told = [manager] {
+      char text[100];
+      const ssize_t size = ::recv(manager, text, sizeof(text), 0);
+      return std::string(text, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+    };
+    ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+    Server server({});
+    ::unsetenv("NOTIFY_SOCKET");
+    EXPECT_EQ(told(), "READY=1");
+    server.signal(SIGTERM);
+    EXPECT_EQ(told(), "STOPPING=1");
+    EXPECT_EQ(server.wait(), 0);
+    ::close(manager);
+  }
 }
 
 TEST(ServeLife, ListensOnIpv6) {

@@ -254,6 +254,8 @@ TEST(Serve, RefusesBeforeItLoads) {
                  {std::to_string(taken.port)});
   ::close(taken.socket);
   expect_refusal(folder.run(serve + "--host 192.0.2.1"), {"192.0.2.1", "assign"});
+  expect_refusal(folder.run(serve + "--host ''"), {"host", "empty"});
+  expect_refusal(folder.run(serve + "--api-key right --api-key ''"), {"--api-key", "empty"});
   expect_refusal(folder.run(serve + "--tls-cert x.pem"), {"--tls-key"});
   folder.write("bad.pem", "no PEM");
   expect_refusal(folder.run(serve + "--port 0 --tls-cert none.pem --tls-key bad.pem"),
