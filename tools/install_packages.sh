@@ -10,7 +10,8 @@ build="g++ cmake ninja-build pkg-config ca-certificates python3 python3-pip
   libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libexpected-dev libpcre2-dev
   libcurl4-openssl-dev zlib1g-dev libboost1.81-dev libssl-dev libxxhash-dev prometheus-cpp-dev"
 mpi="libopenmpi-dev openmpi-bin"
-test="$mpi iproute2 procps libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev util-linux"
+test="$mpi iproute2 procps libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev util-linux
+  systemd"
 lint="clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev"
 
 wanted=

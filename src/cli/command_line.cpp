@@ -1,11 +1,14 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -102,9 +105,21 @@ int check_output(int status) {
   return refuse(fmt::format("stdout cannot be written: {}", std::strerror(errno)));
 }
 
+// A closed one would be the number of the next file or socket, and what is printed would go there.
+void hold_standard_streams() {
+  for (const int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(number, F_GETFD) >= 0 || errno != EBADF) continue;
+    // Writing to it fails as it would have. The lowest free number is this one.
+    if (::open("/dev/null", O_RDONLY) < 0) return;
+  }
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
+  hold_standard_streams();
+  // A file beyond `ulimit -f` is an error of the write, not the end.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     set_up_log();
     return check_output(run_words(argc, argv));

@@ -51,6 +51,10 @@ void add_run_options(CLI::App& app, ModelOptions& options) {
   add_mesh_options(app, options.mesh);
   app.add_option("--chat-template", options.chat_template,
                  "llama3, llama3-meta, chatml or a Jinja file; default: the checkpoint's own");
+  app.add_option("--rope-scaling", options.rope_scaling,
+                 "for contexts longer than the checkpoint's: linear:FACTOR, llama3:FACTOR or none; "
+                 "the context becomes FACTOR times what the model was trained for. Default: the "
+                 "checkpoint's own");
 }
 
 Result<std::string> model_path(const ModelOptions& options) {

@@ -30,6 +30,7 @@ struct ModelOptions {
   std::string optimizations;  // "performance", "accuracy"; empty: as stored
   std::string weights_cache;  // a folder, "auto" or "off"; empty: $LLAMA_TG_CACHE, else off
   std::string chat_template;  // name of a built-in or a file; empty: the checkpoint's own
+  std::string rope_scaling;   // "none", "linear:4", "llama3:8"; empty: the checkpoint's own
   bool verify = false;
   ThreadOptions threads;
   MeshOptions mesh;

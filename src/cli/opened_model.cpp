@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "checkpoint/gguf_source.h"
+#include "checkpoint/rope_override.h"
 #include "cli/memory.h"
 #include "cli/rank_agreement.h"
 #include "cli/weights_cache_option.h"
@@ -156,10 +157,21 @@ Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& path)
   return parts.tokenizer;
 }
 
+Status scale_rope(const ModelOptions& options, OpenedModel& model) {
+  if (options.rope_scaling.empty()) return {};
+  const auto scaling = parse_rope_scaling(options.rope_scaling);
+  if (!scaling) return at_place(scaling.error(), "--rope-scaling");
+  auto scaled = with_rope_scaling(std::move(model.source), *scaling);
+  if (!scaled) return at_place(std::move(scaled).error(), "--rope-scaling");
+  model.source = std::move(*scaled);
+  return {};
+}
+
 Result<OpenedModel> open_model(const ModelOptions& options) {
   OpenedModel model;
   TG_ASSIGN(model.path, model_path(options));
   TG_ASSIGN(model.source, open_checkpoint(model.path, {.verify = options.verify}));
+  TG_RETURN_IF_ERROR(scale_rope(options, model));
   const ModelConfig& config = model.source->config();
 
   Result<TextParts> parts = open_text(model.path, config.format);

@@ -43,6 +43,9 @@ struct OpenedModel {
 // Only the tokenizer of a checkpoint, or of a tokenizer file itself.
 Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& path);
 
+// Puts --rope-scaling in place of the checkpoint's own.
+Status scale_rope(const ModelOptions& options, OpenedModel& model);
+
 // Reads no weights yet.
 Result<OpenedModel> open_model(const ModelOptions& options);
 

@@ -6,6 +6,8 @@
 #include <sstream>
 #include <vector>
 
+#include "model/rope.h"
+
 namespace tg {
 namespace {
 
@@ -59,6 +61,7 @@ Result<std::string> settings_text(const RunSettings& settings, const ContextPlan
   text += fmt::format(
       "model {} layers, hidden {}, feed-forward {}, heads {}/{} of {}, vocabulary {}, context {}\n",
       c.layers, c.dim, c.ffn_dim, c.heads, c.kv_heads, c.head_dim, c.vocab, c.max_context);
+  text += fmt::format("rope frequencies {:016x}\n", hash(rope_frequencies(c)));
   TG_ASSIGN(const std::string weights, weights_text(source));
   return text + weights;
 }

@@ -3,11 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <thread>
@@ -18,10 +16,10 @@
 #include "cli/ranks.h"
 #include "cli/serve_signals.h"
 #include "engine/engine_thread.h"
+#include "server/access_log.h"
 #include "server/api.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
-#include "server/page.h"
 #include "text/utf8.h"
 
 namespace tg {
@@ -29,6 +27,8 @@ namespace {
 
 // For the last bytes of answers, once the engine has ended.
 constexpr double kFlushSeconds = 2.0;
+// Requests of the longest kind whose bodies are held at once.
+constexpr std::int64_t kLongBodiesAtOnce = 8;
 
 std::string name_of_model(const ServeOptions& o, const std::string& path) {
   std::string name = o.served_model_name;
@@ -69,42 +69,34 @@ ApiOptions api_options(const ServeOptions& o, const MeshShape& mesh, Metrics& me
   options.most_answers = o.max_waiting;
   options.version = TG_VERSION;
   options.mesh = {mesh.rows, mesh.cols, o.context.max_users};
-  options.pages["/"] = page_response;
   return options;
 }
 
-using AccessLog = std::function<void(const std::string& line)>;
-
-// A log that cannot be written must not stop the server, so only its opening can fail.
-Result<AccessLog> open_access_log(const std::string& path) {
-  if (path.empty()) return AccessLog();
-  std::shared_ptr<std::FILE> file(stdout, [](std::FILE*) {});
-  if (path != "-") {
-    std::FILE* opened = std::fopen(path.c_str(), "ae");
-    if (opened == nullptr) {
-      return error(ErrorCode::kIo, "--access-log {}: {}", path, std::strerror(errno));
-    }
-    file = std::shared_ptr<std::FILE>(opened, std::fclose);
-  }
-  return [file](const std::string& line) {
-    print_text(file.get(), line + "\n");
-    std::fflush(file.get());
-  };
-}
-
-Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& metrics) {
+Result<std::unique_ptr<HttpServer>> listen_for(const ServeOptions& o, Metrics& metrics,
+                                               const Api& api) {
   HttpOptions options;
   options.host = o.host;
   options.port = static_cast<int>(o.port);
   options.tls_certificate = o.tls_certificate;
   options.tls_key = o.tls_key;
   options.max_body_bytes = o.max_body_mb << 20;
+  options.max_bodies_bytes = kLongBodiesAtOnce * options.max_body_bytes;
   options.cors_origins = o.cors_origins;
   options.error_body = [](int status, const std::string& message) {
     return error_body(ApiError{status, message});
   };
-  options.on_done = [&metrics](const HttpRecord& record) { metrics.on_http(record); };
-  TG_ASSIGN(options.access_log, open_access_log(o.access_log));
+  options.check_head = [&api](const HttpRequest& head) { return api.refuse(head); };
+  std::shared_ptr<AccessLog> log;
+  if (!o.access_log.empty()) {
+    auto opened =
+        AccessLog::open(o.access_log, [](const std::string& what) { spdlog::warn(what); });
+    if (!opened) return at_place(std::move(opened).error(), "--access-log");
+    log = std::move(*opened);
+  }
+  options.on_done = [&metrics, log](const HttpRecord& record) {
+    metrics.on_http(record);
+    if (log) log->write(access_log_line(record));
+  };
   return HttpServer::listen(std::move(options));
 }
 
@@ -163,8 +155,8 @@ Result<int> run_serve(ServeOptions& o) {
   if (settings.leads()) {
     ServedModel served = served_model(o, model, plan);
     metrics = std::make_unique<Metrics>(served.id);
-    TG_ASSIGN(http, listen_for(o, *metrics));
     api = std::make_unique<Api>(std::move(served), api_options(o, settings.mesh.shape, *metrics));
+    TG_ASSIGN(http, listen_for(o, *metrics, *api));
     http->start([&api = *api](HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
       api.handle(std::move(request), exchange);
     });

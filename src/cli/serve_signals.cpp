@@ -17,7 +17,8 @@ std::atomic<int> signals_counted = -1;  // -1: not counting
 static_assert(std::atomic<int>::is_always_lock_free);
 sem_t signal_came;
 
-void on_serve_signal(int number) {
+void on_serve_signal(int number, siginfo_t* info, void* /*context*/) {
+  if (number == SIGHUP && info->si_code != SI_KERNEL) return;
   const int saved = errno;
   if (signals_counted.load() < 0) ::_exit(128 + number);
   if (signals_counted.fetch_add(1) + 1 >= kEndAtOnce) ::_exit(128 + number);
@@ -32,10 +33,19 @@ ServeSignals::ServeSignals() {
   signals_counted.store(-1);
   struct sigaction action = {};
   sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
   for (std::size_t i = 0; i < kNumbers.size(); ++i) {
-    action.sa_handler = kNumbers[i] == SIGPIPE ? SIG_IGN : on_serve_signal;
-    sigaction(kNumbers[i], &action, &before_[i]);
+    const int number = kNumbers[i];
+    sigaction(number, nullptr, &before_[i]);
+    // Whoever started this in the background or with nohup wants it to go on.
+    const bool stays = (number == SIGINT || number == SIGHUP) && before_[i].sa_handler == SIG_IGN;
+    if (number == SIGPIPE || stays) {
+      action.sa_flags = 0;
+      action.sa_handler = SIG_IGN;
+    } else {
+      action.sa_flags = SA_RESTART | SA_SIGINFO;
+      action.sa_sigaction = on_serve_signal;
+    }
+    sigaction(number, &action, nullptr);
   }
 }
 

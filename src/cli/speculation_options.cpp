@@ -55,6 +55,7 @@ Result<Speculation> open_speculation(const SpeculativeOptions& options, const Mo
   }
   ModelOptions draft_options = model;
   draft_options.model = options.draft_model;
+  draft_options.rope_scaling.clear();
   auto draft = open_model(draft_options);
   if (!draft) return at_place(std::move(draft).error(), "--draft-model");
   if (Status same = check_same_vocabulary(opened, *draft); !same) {

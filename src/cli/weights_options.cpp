@@ -31,6 +31,7 @@ Result<OpenedModel> open_random_model(const WeightsWanted& wanted, const ModelOp
   }
   config.layers = wanted.layers.value_or(config.layers);
   TG_ASSIGN(model.source, open_random(std::move(config), wanted.seed));
+  if (options.model.empty()) TG_RETURN_IF_ERROR(scale_rope(options, model));
   return model;
 }
 

@@ -1,20 +1,16 @@
 #include "server/api.h"
 
-#include <algorithm>
-#include <array>
 #include <exception>
 #include <utility>
 
 #include "server/completion_request.h"
 #include "server/json_text.h"
+#include "server/openapi.h"
+#include "server/page.h"
 #include "text/utf8.h"
 
 namespace tg {
 namespace {
-
-constexpr std::string_view kModels = "/v1/models";
-constexpr std::string_view kMetrics = "/metrics";
-constexpr std::string_view kMesh = "/mesh";
 
 // Takes as long for a wrong key as for another wrong key, so that time does not tell how far a
 // guess was right.
@@ -39,7 +35,9 @@ std::string_view bearer_key(std::string_view header) {
   return header;
 }
 
-HttpResponse wrong_method(const HttpRequest& request, const char* allowed) {
+HttpResponse wrong_method(const HttpRequest& request, const Route& route) {
+  // A HEAD comes here as a GET.
+  const std::string allowed = route.method == "GET" ? "GET, HEAD" : std::string(route.method);
   HttpResponse response = error_response(
       ApiError{405, fmt::format("{} answers to {} only", shown_text(request.path), allowed)});
   response.headers.emplace_back("Allow", allowed);
@@ -52,29 +50,19 @@ std::string ids_json(const std::vector<TokenId>& ids) {
 
 }  // namespace
 
-struct Api::Route {
-  std::string_view path;
-  Action action;  // nullptr: answered at once, by get()
-  bool needs_key = true;
-};
-
-const Api::Route* Api::find_route(std::string_view path) {
-  static constexpr std::array<Route, 10> kRoutes = {{
-      {"/v1/completions", &Api::complete},
-      {"/v1/chat/completions", &Api::chat},
-      {"/tokenize", &Api::tokenize},
-      {"/detokenize", &Api::detokenize},
-      {kModels, nullptr},
-      {"/tokenizer_info", nullptr},
-      {"/health", nullptr, false},
-      {kMetrics, nullptr, false},
-      {kMesh, nullptr, false},
-      {"/version", nullptr, false},
-  }};
-  if (path.starts_with(kModels) && path.substr(kModels.size()).starts_with('/')) path = kModels;
-  const auto found = std::find_if(kRoutes.begin(), kRoutes.end(),
-                                  [path](const Route& route) { return route.path == path; });
-  return found == kRoutes.end() ? nullptr : &*found;
+Api::Action Api::action_of(const Route& route) {
+  switch (route.action) {
+    case RouteAction::kCompletion:
+      return &Api::complete;
+    case RouteAction::kChat:
+      return &Api::chat;
+    case RouteAction::kTokenize:
+      return &Api::tokenize;
+    case RouteAction::kDetokenize:
+      return &Api::detokenize;
+    default:
+      return nullptr;
+  }
 }
 
 Api::Api(ServedModel model, ApiOptions options)
@@ -94,24 +82,30 @@ void Api::serve_with(EngineThread& engine, std::int64_t max_tokens) {
 
 void Api::drain() { state_ = State::kDraining; }
 
-void Api::handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
-  if (const auto page = options_.pages.find(request.path); page != options_.pages.end()) {
-    return exchange->respond(request.method == "GET" ? page->second()
-                                                     : wrong_method(request, "GET"));
-  }
+std::optional<HttpResponse> Api::refuse(const HttpRequest& request) const {
+  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
   const Route* route = find_route(request.path);
-  if (route == nullptr || (request.path == kMetrics && options_.metrics == nullptr)) {
-    return exchange->respond(
-        error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))}));
+  if (route == nullptr || (route->action == RouteAction::kMetrics && options_.metrics == nullptr)) {
+    return error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))});
   }
-  const char* method = route->action == nullptr ? "GET" : "POST";
-  if (request.method != method) return exchange->respond(wrong_method(request, method));
+  if (method != route->method) return wrong_method(request, *route);
   if (route->needs_key && !has_key(request)) {
-    return exchange->respond(error_response(ApiError{
-        401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"}));
+    return error_response(ApiError{
+        401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"});
   }
-  if (route->action == nullptr) return exchange->respond(get(request));
-  post(route->action, std::move(request), exchange);
+  if (action_of(*route) == nullptr) return std::nullopt;
+  // While it loads, drains or has failed, health() says so in a 503.
+  HttpResponse ready = health();
+  if (ready.status != 200) return ready;
+  return std::nullopt;
+}
+
+void Api::handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
+  if (auto refusal = refuse(request)) return exchange->respond(*std::move(refusal));
+  const Route* route = find_route(request.path);
+  const Action action = action_of(*route);
+  if (action == nullptr) return exchange->respond(get(*route, request.path));
+  post(action, std::move(request), exchange);
 }
 
 bool Api::has_key(const HttpRequest& request) const {
@@ -122,15 +116,29 @@ bool Api::has_key(const HttpRequest& request) const {
   return found;
 }
 
-HttpResponse Api::get(const HttpRequest& request) const {
-  if (request.path == "/health") return health();
-  if (request.path == kMetrics) return metrics();
-  if (request.path == kMesh) return mesh();
-  if (request.path == "/version") {
-    return {.body = R"({"version":)" + json_string(options_.version) + "}"};
+HttpResponse Api::get(const Route& route, std::string_view path) const {
+  switch (route.action) {
+    case RouteAction::kModels:
+      return models();
+    case RouteAction::kModel:
+      return model(path.substr(route.prefix().size()));
+    case RouteAction::kTokenizerInfo:
+      return tokenizer_info();
+    case RouteAction::kHealth:
+      return health();
+    case RouteAction::kVersion:
+      return {.body = R"({"version":)" + json_string(options_.version) + "}"};
+    case RouteAction::kMetrics:
+      return metrics();
+    case RouteAction::kMesh:
+      return mesh();
+    case RouteAction::kOpenApi:
+      return {.body = std::string(kOpenApiJson)};
+    case RouteAction::kPage:
+      return page_response();
+    default:  // those that action_of() has
+      return error_response(ApiError{500, "this path has no answer"});
   }
-  if (request.path == "/tokenizer_info") return tokenizer_info();
-  return models(std::string_view(request.path).substr(kModels.size()));
 }
 
 HttpResponse Api::health() const {
@@ -162,16 +170,21 @@ HttpResponse Api::metrics() const {
 
 HttpResponse Api::mesh() const { return {.body = mesh_json(options_.mesh, snapshot())}; }
 
-// `id` as it stands behind /v1/models: empty, or with its slash in front.
-HttpResponse Api::models(std::string_view id) const {
+std::string Api::model_card() const {
   std::string card = R"({"id":)" + json_string(model_.id);
   card += fmt::format(R"(,"object":"model","created":{},"owned_by":"llama-tg","root":)",
                       model_.created);
   card += json_string(model_.root);
-  card += fmt::format(R"(,"parent":null,"max_model_len":{}}})", model_.max_context);
-  if (id.empty() || id == "/") return {.body = R"({"object":"list","data":[)" + card + "]}"};
-  const Status known = check_model(std::string(id.substr(1)));
-  return known ? HttpResponse{.body = std::move(card)} : error_response(known.error());
+  return card + fmt::format(R"(,"parent":null,"max_model_len":{}}})", model_.max_context);
+}
+
+HttpResponse Api::models() const {
+  return {.body = R"({"object":"list","data":[)" + model_card() + "]}"};
+}
+
+HttpResponse Api::model(std::string_view id) const {
+  const Status known = check_model(std::string(id));
+  return known ? HttpResponse{.body = model_card()} : error_response(known.error());
 }
 
 HttpResponse Api::tokenizer_info() const {
@@ -196,9 +209,6 @@ Status Api::check_model(const std::string& name) const {
 }
 
 void Api::post(Action action, HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
-  // While it loads, drains or has failed, health() says so in a 503.
-  if (HttpResponse ready = health(); ready.status != 200)
-    return exchange->respond(std::move(ready));
   const bool posted = work_.post([this, action, request = std::move(request), exchange] {
     Status status;
     try {

@@ -1,14 +1,13 @@
 // What: the HTTP API: which request means what. OpenAI's /v1/completions, /v1/chat/completions and
-//   /v1/models, vLLM's /tokenize, /detokenize, /tokenizer_info, /health, /version and /metrics.
-//   Requests are read and prompts are made on threads of its own; answers come from the engine's.
+//   /v1/models, vLLM's /tokenize, /detokenize, /tokenizer_info, /health, /version and /metrics; the
+//   paths are those of routes.h. Requests are read and prompts are made on threads of its own;
+//   answers come from the engine's.
 // Who owns: the caller, who stops the HTTP server and the engine's thread before this goes away.
 // Thread: handle() on the HTTP server's and does not block; the rest from any.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +22,7 @@
 #include "server/http_server.h"
 #include "server/mesh_view.h"
 #include "server/metrics.h"
+#include "server/routes.h"
 #include "server/served_model.h"
 #include "server/work_queue.h"
 
@@ -38,8 +38,6 @@ struct ApiOptions {
   std::string version;
   Metrics* metrics = nullptr;  // what /metrics tells; none: there is no such path
   MeshView mesh;               // what /mesh tells of it
-  // Further things to GET without a key, by path: "/".
-  std::map<std::string, std::function<HttpResponse()>, std::less<>> pages;
 };
 
 class Api {
@@ -50,6 +48,8 @@ class Api {
   Api& operator=(const Api&) = delete;
 
   void handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange);
+  // What handle() would answer whatever the body is: a wrong path, method or key, or no model yet.
+  std::optional<HttpResponse> refuse(const HttpRequest& request) const;
 
   // The weights are there. Until then requests for answers get 503. `max_tokens`: of one request,
   // prompt and answer together.
@@ -61,15 +61,16 @@ class Api {
   // Answers, or says why not. `id`: of the request.
   using Action = Status (Api::*)(const RequestJson& body, const std::string& id,
                                  const std::shared_ptr<HttpExchange>& exchange);
-  struct Route;
-  static const Route* find_route(std::string_view path);
+  static Action action_of(const Route& route);  // nullptr: answered at once, by get()
 
-  HttpResponse get(const HttpRequest& request) const;
+  HttpResponse get(const Route& route, std::string_view path) const;
   HttpResponse health() const;
   EngineSnapshot snapshot() const;  // nothing while it loads
   HttpResponse metrics() const;
   HttpResponse mesh() const;
-  HttpResponse models(std::string_view id) const;
+  HttpResponse models() const;
+  HttpResponse model(std::string_view id) const;
+  std::string model_card() const;
   HttpResponse tokenizer_info() const;
   bool has_key(const HttpRequest& request) const;
   void post(Action action, HttpRequest request, const std::shared_ptr<HttpExchange>& exchange);

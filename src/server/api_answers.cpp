@@ -13,9 +13,6 @@
 namespace tg {
 namespace {
 
-// What a completion gets when it does not say, as OpenAI's.
-constexpr std::int64_t kDefaultTokens = 16;
-
 std::uint64_t random_seed() {
   std::random_device entropy;
   return (std::uint64_t{entropy()} << 32) | entropy();
@@ -74,7 +71,7 @@ Status Api::complete(const RequestJson& body, const std::string& id,
     std::size_t longest = 0;
     for (const Prompt& prompt : prompts) longest = std::max(longest, prompt.ids.size());
     const std::int64_t room = max_tokens_ - static_cast<std::int64_t>(longest);
-    answer.max_tokens = std::clamp<std::int64_t>(room, 1, kDefaultTokens);
+    answer.max_tokens = std::clamp<std::int64_t>(room, 1, kDefaultCompletionTokens);
     answer.max_tokens = std::max(*answer.max_tokens, answer.min_tokens);
   }
   return start(answer, prompts, "prompt", std::move(format), exchange);

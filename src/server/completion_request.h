@@ -2,6 +2,7 @@
 // Who owns: plain values. Thread: any.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "server/answer_request.h"
 
 namespace tg {
+
+// What an answer gets when the request does not say, as OpenAI's.
+inline constexpr std::int64_t kDefaultCompletionTokens = 16;
 
 struct CompletionRequest {
   AnswerRequest answer;  // its sampling.top_logprobs is the "logprobs" asked for

@@ -113,6 +113,11 @@ void HttpAnswer::abandon() {
   if (wake) ways_.wake();
 }
 
+bool HttpAnswer::has_work() const {
+  const std::scoped_lock lock(mutex_);
+  return head_ || !queue_.empty() || complete_ || abandoned_ || cut_off_;
+}
+
 HttpWork HttpAnswer::take() {
   const std::scoped_lock lock(mutex_);
   HttpWork work;

@@ -49,6 +49,7 @@ class HttpAnswer {
   // Nobody can say anything more.
   void abandon();
 
+  bool has_work() const;  // take() would not be nothing()
   HttpWork take();
   // So many bytes of take() have been sent.
   void sent(std::size_t bytes);

@@ -1,9 +1,10 @@
 // What: one HTTP request read from bytes that come in any pieces, with its limits. Shows Boost:
-//   included by http_connection.cpp only.
+//   included by http_*.cpp only.
 // Who owns: the connection; one parser per request.
 // Thread: the server's.
 #pragma once
 
+#include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
 #include <cstdint>
@@ -20,7 +21,8 @@ namespace tg {
 // Why a request is not taken: an answer that the server gives on its own.
 struct HttpRejection {
   int status = 400;
-  std::string message;
+  std::string message = {};
+  std::optional<HttpResponse> answer = {};  // the whole of it, where it is not the server's own
 };
 
 class HttpParser final : public boost::beast::http::basic_parser<true> {
@@ -91,12 +93,7 @@ class HttpParser final : public boost::beast::http::basic_parser<true> {
     if (!http_1_0() && request.header("host").empty()) {
       return HttpRejection{.status = 400, .message = "an HTTP/1.1 request needs a Host header"};
     }
-    // Other codings in front of "chunked", or none of them last: whose end would be a guess.
-    for (const auto& [name, value] : request.headers) {
-      if (name == "transfer-encoding" && !boost::beast::iequals(value, "chunked")) {
-        return HttpRejection{.status = 501, .message = "the only transfer coding is \"chunked\""};
-      }
-    }
+    if (auto rejection = check_framing()) return rejection;
     const std::string_view expected = request.header("expect");
     if (!expected.empty() && !http_1_0()) {
       if (!boost::beast::iequals(View(expected.data(), expected.size()), "100-continue")) {
@@ -105,6 +102,35 @@ class HttpParser final : public boost::beast::http::basic_parser<true> {
       expects_continue_ = true;
     }
     return std::nullopt;
+  }
+
+  // Where the request ends must be plain: whoever stands in front of this server and sees another
+  // end would take what is sent behind it for somebody else's request.
+  std::optional<HttpRejection> check_framing() const {
+    int hosts = 0;
+    int lengths = 0;
+    for (const auto& [name, value] : request.headers) {
+      if (name == "host" && ++hosts > 1) {
+        return HttpRejection{.status = 400, .message = "there are several Host headers"};
+      }
+      // "5, 5" is a number to some.
+      if (name == "content-length" && (++lengths > 1 || !all_digits(value))) {
+        return HttpRejection{.status = 400, .message = "Content-Length is not one number"};
+      }
+      if (name != "transfer-encoding") continue;
+      if (http_1_0()) {
+        return HttpRejection{.status = 400, .message = "HTTP/1.0 has no Transfer-Encoding"};
+      }
+      // Other codings in front of "chunked", or none of them last: whose end would be a guess.
+      if (!boost::beast::iequals(value, "chunked")) {
+        return HttpRejection{.status = 501, .message = "the only transfer coding is \"chunked\""};
+      }
+    }
+    return std::nullopt;
+  }
+
+  static bool all_digits(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
   }
 
   void on_request_impl(boost::beast::http::verb /*verb*/, View method, View target, int version,

@@ -55,8 +55,8 @@ Status check_options(const HttpOptions& options) {
     return error(ErrorCode::kBadArgument, "a limit of {} bytes for headers is not in 1024..{}",
                  options.max_header_bytes, 16 << 20);
   }
-  for (const std::int64_t limit :
-       {options.max_body_bytes, options.stream_queue_bytes, options.max_connections}) {
+  for (const std::int64_t limit : {options.max_body_bytes, options.max_bodies_bytes,
+                                   options.stream_queue_bytes, options.max_connections}) {
     if (limit < 1) return error(ErrorCode::kBadArgument, "a limit of {} lets nothing in", limit);
   }
   for (const double seconds : {options.header_timeout_s, options.body_timeout_s,
@@ -112,13 +112,17 @@ Status open_acceptor(const HttpOptions& options, asio::io_context& io, Acceptor&
   return {};
 }
 
-void set_socket_options(asio::ip::tcp::socket& socket) {
+void set_socket_options(asio::ip::tcp::socket& socket, double write_timeout_s) {
   ErrorNumber code;  // a socket without them works too
   socket.set_option(asio::ip::tcp::no_delay(true), code);
   socket.set_option(asio::socket_base::keep_alive(true), code);
   const int handle = socket.native_handle();
   ::setsockopt(handle, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentInKernel, sizeof(kUnsentInKernel));
   ::setsockopt(handle, IPPROTO_TCP, TCP_KEEPIDLE, &kKeepAliveSeconds, sizeof(kKeepAliveSeconds));
+  // A host that is gone acknowledges nothing. Few bytes of a stream wait for it, so our own
+  // time-out, which comes earlier, does not see that for long.
+  const auto unheard_ms = static_cast<unsigned>(std::clamp(2e3 * write_timeout_s, 1e3, 1e9));
+  ::setsockopt(handle, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, sizeof(unheard_ms));
 }
 
 class AsioHttpServer final : public HttpServer {
@@ -225,7 +229,7 @@ AsioHttpServer::Task AsioHttpServer::accept_for_ever() {
     const bool refuse = open - shared_->refusing >= shared_->options.max_connections;
     if (refuse && shared_->refusing >= kMostRefusing) continue;
     try {
-      set_socket_options(socket);
+      set_socket_options(socket, shared_->options.write_timeout_s);
       std::make_shared<HttpConnection>(shared_, std::move(socket), refuse)->start();
     } catch (...) {  // NOLINT(bugprone-empty-catch): out of memory; the socket is closed
     }
@@ -267,41 +271,6 @@ void AsioHttpServer::begin_stop(Clock::time_point cut_at) {
 }
 
 }  // namespace
-
-void HttpShared::post(std::function<void()> work) {
-  {
-    const std::scoped_lock lock(post_mutex_);
-    if (!ended_) {
-      asio::post(io, std::move(work));
-      return;
-    }
-  }
-  work();
-}
-
-void HttpShared::end_posts() {
-  {
-    const std::scoped_lock lock(post_mutex_);
-    ended_ = true;
-  }
-  io.restart();
-  io.poll();
-}
-
-const std::string& HttpShared::date() {
-  const std::time_t now = std::time(nullptr);
-  if (now != date_time_ || date_.empty()) {
-    date_time_ = now;
-    date_ = http_date(now);
-  }
-  return date_;
-}
-
-std::string HttpShared::make_id() {
-  // A full-period walk: no id twice, and none that says how many came before.
-  id_state_ = id_state_ * 6364136223846793005U + 1442695040888963407U;
-  return fmt::format("req-{:016x}", id_state_);
-}
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(HttpOptions options) {
   TG_RETURN_IF_ERROR(check_options(options));

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -53,16 +54,18 @@ class HttpExchange {
   // HttpOptions::stream_queue_bytes unread when a further piece comes.
   virtual bool write(std::string piece) = 0;
   virtual void finish() = 0;
-  // Called once, on the server's thread, if the client hangs up (ends its side of the connection,
-  // too) or is cut off before the answer is complete, which respond() and finish() make it. When
-  // that has happened already it is called soon, and not inside this call; after the server's end,
-  // inside. A second callback takes the place of the first. Dropped when the answer is complete.
+  // Called once, on the server's thread, if the client hangs up or is cut off before the answer is
+  // complete, which respond() and finish() make it. When that has happened already it is called
+  // soon, and not inside this call; after the server's end, inside. A second callback takes the
+  // place of the first. Dropped when the answer is complete. A client that has ended its side of
+  // the connection only (shutdown) still gets its answer, unless there is no way of finding out
+  // whether it reads: HTTP/1.0, TLS, and streams of anything but server-sent events.
   virtual void on_gone(std::function<void()> callback) = 0;
 };
 
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<HttpExchange>)>;
 
-// One exchange that has ended, for logs and counters.
+// One exchange that has ended.
 struct HttpRecord {
   double unix_time_s = 0.0;  // when its request was complete
   double seconds = 0.0;      // from then to the last byte
@@ -81,9 +84,10 @@ struct HttpOptions {
   std::string tls_certificate = {};  // PEM files; both or none
   std::string tls_key = {};
   std::int64_t max_body_bytes = 32 << 20;
+  std::int64_t max_bodies_bytes = 256 << 20;  // of all requests that have no answer yet; more: 503
   std::int64_t max_header_bytes = 64 << 10;
   double header_timeout_s = 10.0;  // from the first byte of a request to the end of its headers
-  double body_timeout_s = 60.0;    // without a byte of the body
+  double body_timeout_s = 60.0;    // without a byte of the body; ten of them for a slow one
   double idle_timeout_s = 75.0;    // between the requests of a connection
   double write_timeout_s = 30.0;   // without the client taking a byte that waits
   std::int64_t stream_queue_bytes = 1 << 20;
@@ -92,9 +96,11 @@ struct HttpOptions {
   // The body of an answer that the server gives on its own (400, 408, 413, 417, 431, 500, 501,
   // 503).
   std::function<std::string(int status, const std::string& message)> error_body = {};
-  // One finished exchange, as a line of JSON without newline; empty: no log.
-  std::function<void(const std::string& line)> access_log = {};
-  std::function<void(const HttpRecord& record)> on_done = {};  // the same as a struct, for metrics
+  // Asked about a request without its body (a HEAD is one, too) before a long body, or one that the
+  // client announced with Expect, is read: an answer refuses it. On the server's thread.
+  std::function<std::optional<HttpResponse>(const HttpRequest& head)> check_head = {};
+  // Every exchange that has ended, for logs and counters; on the server's thread.
+  std::function<void(const HttpRecord& record)> on_done = {};
 };
 
 class HttpServer {

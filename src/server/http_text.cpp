@@ -1,10 +1,8 @@
 #include "server/http_text.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -92,7 +90,7 @@ std::string_view HttpRequest::header(std::string_view name) const {
 Result<HttpTarget> parse_http_target(std::string_view target) {
   if (target == "*") return HttpTarget{.path = "*", .query = {}};
   for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!target.starts_with(scheme)) continue;
+    if (!same_ignoring_case(target.substr(0, scheme.size()), scheme)) continue;
     const auto path = target.find_first_of("/?", scheme.size());
     target = path == std::string_view::npos ? std::string_view("/") : target.substr(path);
     break;
@@ -240,26 +238,6 @@ HttpHeaders cors_headers(const std::vector<std::string>& allowed_origins,
     out.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
   }
   return out;
-}
-
-std::string http_log_line(const HttpRecord& record) {
-  const double whole = std::floor(record.unix_time_s);
-  const auto time = static_cast<std::time_t>(whole);
-  std::tm utc{};
-  ::gmtime_r(&time, &utc);
-  const nlohmann::ordered_json line = {
-      {"time", fmt::format("{:%FT%T}.{:03}Z", utc,
-                           static_cast<int>((record.unix_time_s - whole) * 1000.0))},
-      {"remote", record.remote},
-      {"method", record.method},
-      {"path", record.path},
-      {"status", record.status},
-      {"bytes", record.bytes},
-      {"ms", std::round(record.seconds * 1e6) / 1e3},
-      {"id", record.id},
-      {"complete", record.complete},
-  };
-  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 std::string plain_error_body(int status, const std::string& message) {

@@ -1,5 +1,5 @@
 // What: the text side of HTTP without a socket: targets, heads of answers, CORS headers, request
-//   ids, dates and log lines.
+//   ids and dates.
 // Who owns: pure functions. Thread: any.
 #pragma once
 
@@ -67,9 +67,6 @@ bool is_preflight(const CorsRequest& request);
 // What the answer says to a page of that origin; empty when no origin is allowed at all.
 HttpHeaders cors_headers(const std::vector<std::string>& allowed_origins,
                          const CorsRequest& request);
-
-// {"time":"2026-11-28T12:00:00.123Z","remote":...}
-std::string http_log_line(const HttpRecord& record);
 
 // {"error":{"message":...}}: for servers without HttpOptions::error_body.
 std::string plain_error_body(int status, const std::string& message);

@@ -10,7 +10,7 @@
 
 namespace tg {
 
-extern const std::string_view kPageHtml;  // the file, see cmake/page.cmake
+extern const std::string_view kPageHtml;  // the file, see cmake/embed.cmake
 
 // 'sha256-...' of the text between <tag> and </tag>, the first of them: how a
 // Content-Security-Policy names the one script and the one style sheet that may run.

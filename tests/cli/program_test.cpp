@@ -197,6 +197,22 @@ TEST(Program, KvDtype) {
   EXPECT_EQ(folder.json("a.json")["settings"]["kv_dtype"], "bf16");
 }
 
+TEST(Program, RopeScalingLengthensTheContext) {
+  const ProgramFolder folder("rope");
+  const std::string tiny = " --model '" + test::tiny("hf") + "'";
+  const Outcome shown = folder.run("inspect --users 1 --rope-scaling linear:2" + tiny);
+  EXPECT_TRUE(contains(shown.out, "linear scaling: factor 2\n")) << shown.out;
+  expect_refusal(folder.run("inspect --rope-scaling linear:0" + tiny), {"--rope-scaling", "'0'"});
+  // A factor of 1 is none; any other gives other answers.
+  const std::string ask = "generate --prompt-ids 5,6,7,8,9 --max-generated-tokens 8 --output ";
+  const auto ids = [&](const std::string& scaling) {
+    EXPECT_EQ(folder.run(ask + "a.json --rope-scaling " + scaling + tiny).status, 0) << scaling;
+    return folder.json("a.json")["users"][0]["output_ids"];
+  };
+  EXPECT_EQ(ids("none"), ids("linear:1"));
+  EXPECT_NE(ids("none"), ids("linear:64"));
+}
+
 TEST(Program, EnvironmentNamesTheModel) {
   const ProgramFolder folder("environment");
   const std::string call = "generate --prompt-ids 1,2,3 --max-generated-tokens 3";

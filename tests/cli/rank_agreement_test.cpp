@@ -18,8 +18,11 @@ RunSettings settings() {
   return s;
 }
 
-std::string text_of(const RunSettings& s, const ContextPlan& plan = {}, std::uint64_t seed = 0) {
-  const auto source = open_random(*known_shape("tiny"), seed);
+std::string text_of(const RunSettings& s, const ContextPlan& plan = {}, std::uint64_t seed = 0,
+                    double rope_theta = 500000.0) {
+  ModelConfig config = *known_shape("tiny");
+  config.rope_theta = rope_theta;
+  const auto source = open_random(std::move(config), seed);
   TG_CHECK(source);
   const auto text = settings_text(s, plan, **source);
   TG_CHECK(text);
@@ -55,6 +58,7 @@ TEST(RankAgreement, EverySettingCounts) {
   plan.max_seq_len = 77;
   expect_difference(text_of(settings(), plan), {"max-seq-len 77"});
   expect_difference(text_of(settings(), {}, 1), {"weights of norm.weight "});
+  expect_difference(text_of(settings(), {}, 0, 10000.0), {"rope frequencies "});
   if (available_kernels().size() > 1) {
     s = settings();
     s.kernels = *choose_kernels("");

@@ -1,12 +1,10 @@
 // llama-tg serve as a program: over the wire, from the first line it prints to its end by a signal.
-#include <fcntl.h>
+#include "cli/serve_program.h"
+
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 #include <chrono>
-#include <fstream>
 #include <memory>
 #include <sstream>
 #include <thread>
@@ -20,113 +18,11 @@
 namespace tg::test {
 namespace {
 
-using Json = nlohmann::json;
 using std::chrono::steady_clock;
 
 double seconds_since(steady_clock::time_point begin) {
   return std::chrono::duration<double>(steady_clock::now() - begin).count();
 }
-
-// A machine that does much else may take long.
-ClientResponse response_of(HttpClient& client) {
-  EXPECT_TRUE(client.wait_for("\r\n\r\n", 60.0));
-  ClientResponse response = client.response();
-  EXPECT_TRUE(response.complete);
-  return response;
-}
-
-// Events of a stream that have come by now; waits for so many.
-void wait_for_events(HttpClient& client, int count) {
-  EXPECT_TRUE(becomes_true([&] {
-    client.receive(0.01);
-    int events = 0;
-    for (std::size_t at = 0; (at = client.received().find("data: ", at)) != std::string::npos;
-         ++at) {
-      ++events;
-    }
-    return events >= count;
-  }));
-}
-
-Json json_of(const ClientResponse& response) {
-  Json read = Json::parse(response.body, nullptr, /*allow_exceptions=*/false);
-  EXPECT_FALSE(read.is_discarded()) << response.body;
-  return read;
-}
-
-// The program in the background, from its "Listening" line on.
-class Server {
- public:
-  explicit Server(const std::vector<std::string>& arguments,
-                  const std::string& model = golden("tiny/hf")) {
-    int pipe_ends[2];
-    EXPECT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
-    std::vector<std::string> words = {
-        TG_BINARY_DIR "/src/llama-tg", "serve", "--model", model, "--port", "0", "--threads", "2"};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is killed leaves no server behind
-      ::dup2(pipe_ends[1], STDOUT_FILENO);
-      std::vector<char*> argv;
-      for (std::string& word : words) argv.push_back(word.data());
-      argv.push_back(nullptr);
-      ::execv(argv[0], argv.data());
-      ::_exit(127);
-    }
-    ::close(pipe_ends[1]);
-    std::string out;
-    char c = 0;
-    while (::read(pipe_ends[0], &c, 1) == 1 && c != '\n') out += c;
-    ::close(pipe_ends[0]);
-    const std::string expected = "Listening on http://127.0.0.1:";
-    EXPECT_TRUE(out.starts_with(expected)) << out;
-    if (out.size() > expected.size()) port_ = std::atoi(out.c_str() + expected.size());
-  }
-  ~Server() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  int port() const { return port_; }
-  void signal(int number) const { ::kill(pid_, number); }
-  // The exit status; the program has a minute.
-  int wait() {
-    int status = 0;
-    for (int i = 0; i < 6000; ++i) {
-      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-        pid_ = -1;
-        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return -1;
-  }
-
-  HttpClient send(const std::string& path, const std::string& body) const {
-    HttpClient client(port_);
-    EXPECT_TRUE(client.connected());
-    EXPECT_TRUE(client.post(path, body));
-    return client;
-  }
-  ClientResponse post(const std::string& path, const Json& body) const {
-    HttpClient client = send(path, body.dump());
-    return response_of(client);
-  }
-  ClientResponse get(const std::string& path) const {
-    HttpClient client(port_);
-    EXPECT_TRUE(client.connected());
-    EXPECT_TRUE(client.get(path));
-    return response_of(client);
-  }
-
- private:
-  pid_t pid_ = -1;
-  int port_ = 0;
-};
 
 // One server for all tests that leave it as it was.
 const Server& shared_server() {
@@ -357,7 +253,13 @@ TEST(Serve, RefusesBeforeItLoads) {
   expect_refusal(folder.run(serve + "--port " + std::to_string(taken.port)),
                  {std::to_string(taken.port)});
   ::close(taken.socket);
+  expect_refusal(folder.run(serve + "--host 192.0.2.1"), {"192.0.2.1", "assign"});
   expect_refusal(folder.run(serve + "--tls-cert x.pem"), {"--tls-key"});
+  folder.write("bad.pem", "no PEM");
+  expect_refusal(folder.run(serve + "--port 0 --tls-cert none.pem --tls-key bad.pem"),
+                 {"none.pem"});
+  expect_refusal(folder.run(serve + "--port 0 --tls-cert bad.pem --tls-key bad.pem"),
+                 {"TLS certificate bad.pem"});
   expect_refusal(folder.run(serve + "--max-seq-len 200000"), {"200000", "131072"});
   expect_refusal(folder.run(serve + "--max-users 64 --max-batched-tokens 32"), {"64", "32"});
   expect_refusal(folder.run(serve + "--port 0 --access-log /no/such/folder/log"),

@@ -44,8 +44,8 @@ struct ClientResponse {
 class HttpClient {
  public:
   // `receive_bytes`: of the kernel's buffer, so that a client that does not read is full early.
-  explicit HttpClient(int port, int receive_bytes = 0) {
-    socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  explicit HttpClient(int port, int receive_bytes = 0, int family = AF_INET) {
+    socket_ = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (receive_bytes > 0) {
       ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
     }
@@ -55,8 +55,11 @@ class HttpClient {
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<std::uint16_t>(port));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    connected_ =
-        ::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    sockaddr_in6 address6{};
+    address6.sin6_family = AF_INET6;
+    address6.sin6_port = address.sin_port;
+    address6.sin6_addr = in6addr_loopback;
+    connected_ = family == AF_INET6 ? connect(address6) : connect(address);
   }
   HttpClient(HttpClient&& other) noexcept
       : socket_(std::exchange(other.socket_, -1)),
@@ -159,6 +162,11 @@ class HttpClient {
   }
 
  private:
+  template <typename Address>
+  bool connect(const Address& address) const {
+    return ::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  }
+
   void read_chunks(ClientResponse& out) {
     for (;;) {
       if (!wait_for("\r\n")) return;

@@ -79,8 +79,13 @@ TEST(HttpStream, SaysAtOnceThatTheClientHungUp) {
   HeldExchanges held;
   const auto server = start_http({}, held.handler());
   const auto ways = std::vector<std::function<void(HttpClient&)>>{
-      [](HttpClient& c) { c.close(); }, [](HttpClient& c) { c.reset(); },
-      [](HttpClient& c) { c.end_sending(); },  // it might still read; no model runs on that
+      [](HttpClient& c) { c.close(); },
+      [](HttpClient& c) { c.reset(); },
+      [](HttpClient& c) {
+        c.end_sending();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        c.close();
+      },
   };
   for (const bool streaming : {true, false}) {
     for (const auto& hang_up : ways) {
@@ -90,12 +95,12 @@ TEST(HttpStream, SaysAtOnceThatTheClientHungUp) {
       std::atomic<int> gone = 0;
       exchange->on_gone([&] { ++gone; });
       if (streaming) {
-        exchange->start_stream({.body = "begun"});
+        exchange->start_stream({.content_type = "text/event-stream", .body = "begun"});
         ASSERT_TRUE(client.wait_for("begun"));
       }
       EXPECT_EQ(gone, 0);
       hang_up(client);
-      ASSERT_TRUE(becomes_true([&] { return gone == 1; }, 1.0)) << "nobody noticed";
+      ASSERT_TRUE(becomes_true([&] { return gone == 1; }, 3.0)) << "nobody noticed";
       EXPECT_FALSE(exchange->write("x"));
       exchange->finish();
       exchange->respond({});
@@ -105,6 +110,73 @@ TEST(HttpStream, SaysAtOnceThatTheClientHungUp) {
     }
   }
   EXPECT_TRUE(becomes_true([&] { return server->connections() == 0; }));
+}
+
+// shutdown() by the client is no hang-up: what it has asked for still comes, and if it goes away
+// after all, that is seen.
+TEST(HttpStream, AClientThatHasSaidAllStillGetsItsAnswer) {
+  HeldExchanges held;
+  const auto server = start_http({}, held.handler());
+  for (const bool streaming : {true, false}) {
+    for (const bool at_once : {true, false}) {
+      HttpClient client(server->port());
+      ASSERT_TRUE(client.get("/"));
+      if (at_once) client.end_sending();
+      const auto exchange = held.next();
+      if (!at_once) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        client.end_sending();
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      if (streaming) {
+        exchange->start_stream({.content_type = "text/event-stream"});
+        for (int i = 0; i < 3; ++i) {
+          EXPECT_TRUE(exchange->write("data: x\n\n"));
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        exchange->finish();
+      } else {
+        exchange->respond({.body = "answer"});
+      }
+      ClientResponse answer = client.response();
+      if (answer.status == 100) answer = client.response();  // whether it still reads
+      EXPECT_EQ(answer.status, 200);
+      EXPECT_TRUE(answer.complete);
+      if (streaming) {
+        std::string events = answer.body;
+        while (const auto comment = events.find(":\n\n") + 1) events.erase(comment - 1, 3);
+        EXPECT_EQ(events, "data: x\n\ndata: x\n\ndata: x\n\n");
+      } else {
+        EXPECT_EQ(answer.body, "answer");
+      }
+      EXPECT_TRUE(client.wait_for_end());
+    }
+  }
+  // With HTTP/1.0 there is nothing harmless to say to find out.
+  HttpClient old(server->port());
+  ASSERT_TRUE(old.send("GET / HTTP/1.0\r\n\r\n"));
+  const auto exchange = held.next();
+  std::atomic<bool> gone = false;
+  exchange->on_gone([&] { gone = true; });
+  old.end_sending();
+  EXPECT_TRUE(becomes_true([&] { return gone.load(); }));
+}
+
+// A stream of events in which nothing happens: comments keep asking.
+TEST(HttpStream, ASilentClientOfASilentStreamIsAskedWhetherItIsThere) {
+  HeldExchanges held;
+  const auto server = start_http({}, held.handler());
+  HttpClient client(server->port());
+  ASSERT_TRUE(client.get("/"));
+  const auto exchange = held.next();
+  exchange->start_stream({.content_type = "text/event-stream", .body = "data: x\n\n"});
+  ASSERT_TRUE(client.wait_for("data: x\n\n"));
+  client.end_sending();
+  ASSERT_TRUE(client.wait_for("3\r\n:\n\n\r\n3\r\n:\n\n\r\n", 10.0));
+  EXPECT_TRUE(exchange->write("data: y\n\n"));
+  exchange->finish();
+  EXPECT_TRUE(client.wait_for("data: y\n\n\r\n0\r\n\r\n"));
+  EXPECT_TRUE(client.wait_for_end());
 }
 
 TEST(HttpStream, ACompleteAnswerHasNobodyToTell) {

@@ -23,7 +23,6 @@ std::string page_header(const HttpResponse& page, const std::string& name) {
 TEST(Page, IsTheFileAndNeedsNeitherKeyNorModel) {
   ApiOptions options;
   options.keys = {"secret"};
-  options.pages["/"] = page_response;
   Api api(tiny_served({}), options);
   const auto get = [&](const std::string& method) {
     auto exchange = std::make_shared<FakeExchange>();
