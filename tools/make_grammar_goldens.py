@@ -9,7 +9,8 @@ by Python's re and by the PyPI package jsonschema (neither is ours).
 --check reads lines {"schema": ..., "text": ...} that the test's random walks wrote, and says which
 of the texts are not valid.
 
-"regex": [pattern, {text: fits}]; "schemas": [schema, {text: fits}]. The texts of a schema are
+"regex": [pattern, {text: fits}]; "schemas": [schema, {text: fits}]; "random_regex" and "random_schemas" are
+the same from random_forms.py, of which ours may refuse some. The texts of a schema are
 spelled as our grammar writes JSON (compact, ", " and ": ", or indented by 2), in the order of its
 properties. What our grammar decides beyond the standard (see src/grammar/json_schema.cpp) is
 stated in the schemas: every object with "properties" says "additionalProperties".
@@ -22,6 +23,8 @@ import sys
 from pathlib import Path
 
 import jsonschema
+
+from random_forms import random_patterns, random_schemas
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "grammar.json"
 
@@ -191,6 +194,30 @@ SCHEMAS = [
     ({"type": "string", "minLength": 1000, "maxLength": 1005}, ["x" * 1000, "é" * 1005]),
     (closed(), [{}]),
     ({"not_a_keyword": 1, "x-note": {"type": "null"}, "type": "integer"}, [1]),
+    # Values beside other rules.
+    ({"enum": [1, 2, 3, "a"], "minimum": 2}, [1, 2, 3, "a"]),
+    ({"enum": [1, 2, 3.5], "exclusiveMinimum": 1, "exclusiveMaximum": 3.5}, [1, 2, 3.5]),
+    ({"enum": ["a", "bb", "c", "ccc", "éé"], "minLength": 2, "maxLength": 2, "pattern": "c|b|é"},
+     ["a", "bb", "c", "ccc", "éé"]),
+    ({"enum": [[1], [1, 2], [1, 2, 3], "a"], "minItems": 2, "maxItems": 2}, [[1], [1, 2], [1, 2, 3], "a"]),
+    ({"const": "abc", "maxLength": 3, "type": "string", "minimum": 7}, ["abc"]),
+    ({"type": "integer", "anyOf": [{"type": "string"}, {"minimum": 3}]}, [2, 3, "a"]),
+    # What merged schemas say of each other's items and properties.
+    ({"allOf": [{"type": "array", "items": {"type": "integer"}}, {"prefixItems": [{}], "items": True}]},
+     [["a"], [1], [1, 2], []]),
+    ({"type": "array", "items": {"type": "integer"}, "allOf": [{"prefixItems": [{"minimum": 3}]}]},
+     [["a"], [1], [3], [3, 1], [3, "a"]]),
+    ({"allOf": [{"type": "array", "prefixItems": [{"type": "integer"}] * 2, "items": {"type": "string"}},
+                {"prefixItems": [{"minimum": 3}], "items": True}]}, [[3, 1], [2, 1], [3, "a"], [3, 1, "a"]]),
+    ({"allOf": [{"type": "object", "properties": {"a": {}}, "additionalProperties": False},
+                {"properties": {"b": {}}}]}, [{"a": 1}, {"b": 1}, {"a": 1, "b": 2}, {}]),
+    ({"allOf": [{"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
+                {"properties": {"b": {"minimum": 3}}}]}, [{"a": "x"}, {"b": 1}, {"b": "x"}, {"a": "x", "b": 3}]),
+    # Counted characters of one set; names that are alike.
+    ({"type": "string", "pattern": "^[a-fé\"\n]{3,20}$", "maxLength": 12}, ["abc", "\"\né", "a" * 12, "a" * 13]),
+    ({"type": "string", "pattern": "^.{9,}$", "minLength": 10}, ["x" * 9, "x" * 10, "é" * 30]),
+    ({"type": "object", "properties": {"a\" \"b": {"type": "null"}, "a": {"type": "null"}},
+      "additionalProperties": {"type": "integer"}}, [{"a\" \"b": None, "b": 1}, {"a": None, "a\"": 2}]),
 ]
 
 # Texts that are not JSON at all, or not as json.dumps spells it, asked of the schema {}.
@@ -295,10 +322,12 @@ def main():
         except (ValueError, ZeroDivisionError):
             raw[text] = False
     schemas.append([{}, raw])
+    parts = {"regex": regexes, "schemas": schemas,
+             "random_regex": random_patterns(random.Random(8), 130),
+             "random_schemas": random_schemas(random.Random(9), 220, validator_of)}
     GOLDEN.write_text(json.dumps({"made_with": "jsonschema 4.23.0, Python " + sys.version.split()[0],
-                                  "regex": regexes, "schemas": schemas}, ensure_ascii=False,
-                                 separators=(",", ":")) + "\n")
-    fits = [v for _, texts in regexes + schemas for v in texts.values()]
+                                  **parts}, ensure_ascii=False, separators=(",", ":")) + "\n")
+    fits = [v for part in parts.values() for _, texts in part for v in texts.values()]
     print(f"{GOLDEN}: {len(fits)} texts, {sum(fits)} fit, {GOLDEN.stat().st_size} bytes")
 
 

@@ -7,7 +7,7 @@
 namespace tg {
 namespace {
 
-constexpr std::size_t kMostPairs = 300000;
+constexpr std::uint64_t kWorkOfCell = 8;  // looking up the pair, and keeping it
 
 // The pairs from which a pair of accepting states can be reached.
 std::vector<bool> useful_pairs(const std::vector<std::vector<std::uint32_t>>& users,
@@ -27,7 +27,8 @@ std::vector<bool> useful_pairs(const std::vector<std::vector<std::uint32_t>>& us
 }  // namespace
 
 Result<std::optional<ByteAutomaton>> ByteAutomaton::intersection(const ByteAutomaton& a,
-                                                                 const ByteAutomaton& b) {
+                                                                 const ByteAutomaton& b,
+                                                                 AutomatonBudget& budget) {
   // Bytes that neither tells apart; one of each class stands for it.
   Table out;
   std::vector<std::uint8_t> examples;
@@ -66,10 +67,7 @@ Result<std::optional<ByteAutomaton>> ByteAutomaton::intersection(const ByteAutom
       }
       table.push_back(after);
     }
-    if (pairs.size() > kMostPairs) {
-      return error(ErrorCode::kOutOfCapacity,
-                   "a pattern together with its length needs more than {} states", kMostPairs);
-    }
+    TG_RETURN_IF_ERROR(budget.spend(kWorkOfCell * out.classes, out.classes));
   }
   const std::vector<bool> useful = useful_pairs(users, accepting);
   if (!useful[0]) return std::nullopt;

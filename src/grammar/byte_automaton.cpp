@@ -10,12 +10,10 @@
 namespace tg {
 namespace {
 
-// Sizes that no useful form needs, and that are still made within about a second.
 constexpr std::size_t kMostNfaStates = 300000;
 constexpr std::size_t kMostDfaStates = 65536;
-constexpr std::size_t kMostTableCells = 8 << 20;  // 32 MiB
-constexpr std::uint64_t kMostWork = 50'000'000;   // states and edges looked at
-constexpr std::uint64_t kMostStored = 16 << 20;   // members of all sets, 64 MiB
+constexpr std::uint64_t kMostStored = 16 << 20;  // members of all sets, 64 MiB
+constexpr std::uint64_t kWorkOfNfaState = 8;     // to make one, beside looking at one
 
 constexpr std::uint32_t kNone = 0xFFFFFFFF;
 
@@ -108,6 +106,12 @@ class NfaBuilder {
   }
 
   std::uint32_t set(const CodePointSet& characters, std::uint32_t next) {
+    if (characters.ranges().size() == 1 && characters.ranges()[0].last < 0x80) {
+      const CodePointRange& range = characters.ranges()[0];
+      return add_edges(
+          {{{static_cast<std::uint8_t>(range.first), static_cast<std::uint8_t>(range.last)},
+            next}});
+    }
     // States of the set's later bytes, by the ranges that are still to come.
     std::map<std::string, std::uint32_t> tails;
     std::vector<NfaEdge> first;
@@ -151,7 +155,8 @@ struct NfaSetHash {
 // The subset construction.
 class SubsetBuilder {
  public:
-  explicit SubsetBuilder(const NfaBuilder& nfa) : nfa_(nfa), seen_(nfa.states().size(), 0) {}
+  SubsetBuilder(const NfaBuilder& nfa, AutomatonBudget& budget)
+      : nfa_(nfa), budget_(budget), seen_(nfa.states().size(), 0) {}
 
   Result<ByteAutomaton> build() {
     make_classes();
@@ -200,6 +205,7 @@ class SubsetBuilder {
       if (!splits) set.push_back(state);
     }
     std::sort(set.begin(), set.end());
+    work_ += set.size();
     const auto [found, is_new] =
         numbers_.try_emplace(set, static_cast<std::uint32_t>(sets_.size()));
     if (is_new) {
@@ -234,33 +240,44 @@ class SubsetBuilder {
       const bool as_before = c > 0 && targets_[c] == targets_[c - 1];
       out_.next[row + c] = as_before ? out_.next[row + c - 1] : state_of(targets_[c]);
     }
-    if (sets_.size() > kMostDfaStates || out_.next.size() > kMostTableCells || work_ > kMostWork ||
-        stored_ > kMostStored) {
+    if (sets_.size() > kMostDfaStates || stored_ > kMostStored) {
       return error(ErrorCode::kOutOfCapacity,
-                   "the automaton is too large: {} states after {} steps of work, not yet complete "
-                   "(at most {} states, {} table cells, {} steps and {} set members)",
-                   sets_.size(), work_, kMostDfaStates, kMostTableCells, kMostWork, kMostStored);
+                   "the automaton is too large: {} states of {} members together, not yet complete "
+                   "(at most {} and {})",
+                   sets_.size(), stored_, kMostDfaStates, kMostStored);
     }
-    return {};
+    return budget_.spend(std::exchange(work_, 0) + out_.classes, out_.classes);
   }
 
   const NfaBuilder& nfa_;
+  AutomatonBudget& budget_;
   ByteAutomaton::Table out_;
   std::unordered_map<NfaSet, std::uint32_t, NfaSetHash> numbers_;
   std::vector<const NfaSet*> sets_;
   std::vector<NfaSet> targets_;  // by class, of the row being made
   std::vector<std::uint32_t> seen_;
   std::uint32_t round_ = 0;
-  std::uint64_t work_ = 0;
+  std::uint64_t work_ = 0;  // of the row being made
   std::uint64_t stored_ = 0;
 };
 
 }  // namespace
 
-Result<ByteAutomaton> ByteAutomaton::compile(const Regex& tree) {
+Status AutomatonBudget::spend(std::uint64_t more_work, std::uint64_t more_cells) {
+  work += more_work;
+  table_cells += more_cells;
+  if (work <= kMostWork && table_cells <= kMostTableCells) return {};
+  return error(ErrorCode::kOutOfCapacity,
+               "the form is too large: its automata need more than {} steps of work or {} table "
+               "cells",
+               kMostWork, kMostTableCells);
+}
+
+Result<ByteAutomaton> ByteAutomaton::compile(const Regex& tree, AutomatonBudget& budget) {
   NfaBuilder nfa;
   TG_RETURN_IF_ERROR(nfa.build(tree));
-  return SubsetBuilder(nfa).build();
+  TG_RETURN_IF_ERROR(budget.spend(kWorkOfNfaState * nfa.states().size(), 0));
+  return SubsetBuilder(nfa, budget).build();
 }
 
 }  // namespace tg

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,19 @@
 #include "grammar/regex_tree.h"
 
 namespace tg {
+
+// What all automata of one form may take together: more than any useful form needs, and made within
+// about half a second.
+struct AutomatonBudget {
+  static constexpr std::uint64_t kMostWork = 40'000'000;     // states and edges looked at
+  static constexpr std::uint64_t kMostTableCells = 8 << 20;  // 32 MiB
+
+  std::uint64_t work = 0;
+  std::uint64_t table_cells = 0;
+
+  // kOutOfCapacity with the limits when that was too much.
+  Status spend(std::uint64_t more_work, std::uint64_t more_cells);
+};
 
 class ByteAutomaton {
  public:
@@ -32,11 +46,20 @@ class ByteAutomaton {
   // From every state some text has to lead to acceptance.
   explicit ByteAutomaton(Table table) : table_(std::move(table)) {}
 
-  // kBadInput when the tree matches no text at all; kOutOfCapacity with the number of states.
-  static Result<ByteAutomaton> compile(const Regex& tree);
+  // All of them: kOutOfCapacity beyond the budget.
+  //
+  // kBadInput when the tree matches no text at all.
+  static Result<ByteAutomaton> compile(const Regex& tree, AutomatonBudget& budget);
   // The texts of both; nullopt when there are none.
   static Result<std::optional<ByteAutomaton>> intersection(const ByteAutomaton& a,
-                                                           const ByteAutomaton& b);
+                                                           const ByteAutomaton& b,
+                                                           AutomatonBudget& budget);
+  // One of these texts; there has to be one.
+  static Result<ByteAutomaton> one_of(std::vector<std::string> texts, AutomatonBudget& budget);
+  // The texts of `all` but these. A text of `all` must not go on where another one ends, as one in
+  // quotes does not.
+  static Result<ByteAutomaton> none_of(std::vector<std::string> texts, const ByteAutomaton& all,
+                                       AutomatonBudget& budget);
 
   State start() const { return 0; }
   State next(State state, std::uint8_t byte) const {

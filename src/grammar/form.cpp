@@ -9,7 +9,6 @@ namespace {
 
 constexpr std::size_t kMostFormNodes = 200000;
 constexpr std::size_t kMostLeaves = 20000;
-constexpr std::size_t kMostLeafStates = 1 << 20;
 
 }  // namespace
 
@@ -66,27 +65,21 @@ void Form::find_depths() {
 }
 
 Result<std::uint32_t> FormBuilder::add_leaf(const Regex& tree) {
-  if (form_.leaves_.size() >= kMostLeaves || leaf_states_ > kMostLeafStates) {
-    return error(ErrorCode::kOutOfCapacity,
-                 "the form has {} terminals of {} states together; at most {} and {}",
-                 form_.leaves_.size(), leaf_states_, kMostLeaves, kMostLeafStates);
-  }
-  TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::compile(tree));
-  leaf_states_ += automaton.states();
+  TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::compile(tree, budget_));
   return add_leaf(FormLeaf(std::move(automaton)));
 }
 
-Result<std::uint32_t> FormBuilder::named_leaf(const std::string& key, const Regex& tree) {
-  const auto found = named_.find(key);
-  if (found != named_.end()) return found->second;
-  TG_ASSIGN(const std::uint32_t id, add_leaf(tree));
-  named_.emplace(key, id);
-  return id;
-}
-
-std::uint32_t FormBuilder::add_leaf(FormLeaf leaf) {
+Result<std::uint32_t> FormBuilder::add_leaf(FormLeaf leaf) {
+  if (form_.leaves_.size() >= kMostLeaves) {
+    return error(ErrorCode::kOutOfCapacity, "the form has more than {} terminals", kMostLeaves);
+  }
   form_.leaves_.push_back(std::move(leaf));
   return static_cast<std::uint32_t>(form_.leaves_.size() - 1);
+}
+
+std::optional<std::uint32_t> FormBuilder::find_leaf(const std::string& key) const {
+  const auto found = named_.find(key);
+  return found == named_.end() ? std::nullopt : std::optional(found->second);
 }
 
 FormNodeId FormBuilder::leaf(std::uint32_t leaf_id, FormNodeId next) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -66,11 +67,14 @@ class FormBuilder {
   static constexpr FormNodeId kReturn = 0;
   static constexpr FormNodeId kNowhere = 0xFFFFFFFF;  // a node from which nothing fits
 
-  // kOutOfCapacity beyond a number of leaves or their states.
+  // What the automata of all leaves are made with.
+  AutomatonBudget& budget() { return budget_; }
   Result<std::uint32_t> add_leaf(const Regex& tree);
-  // The same leaf for the same key.
-  Result<std::uint32_t> named_leaf(const std::string& key, const Regex& tree);
-  std::uint32_t add_leaf(FormLeaf leaf);
+  // kOutOfCapacity beyond a number of leaves.
+  Result<std::uint32_t> add_leaf(FormLeaf leaf);
+  // For leaves that are needed several times. nullopt: there is none of this key yet.
+  std::optional<std::uint32_t> find_leaf(const std::string& key) const;
+  void name_leaf(const std::string& key, std::uint32_t leaf_id) { named_.emplace(key, leaf_id); }
 
   FormNodeId leaf(std::uint32_t leaf_id, FormNodeId next);
   FormNodeId call(std::uint32_t rule, FormNodeId next);
@@ -92,7 +96,7 @@ class FormBuilder {
  private:
   Form form_;
   std::unordered_map<std::string, std::uint32_t> named_;
-  std::size_t leaf_states_ = 0;
+  AutomatonBudget budget_;
 };
 
 }  // namespace tg

@@ -67,6 +67,10 @@ bool FormRun::enter(FormNodeId node, StackId stack, std::vector<FormThread>& out
   while (!open_.empty()) {
     const Entry entry = open_.back();
     open_.pop_back();
+    if (entered_.size() >= kMostEntered) {
+      open_.clear();
+      break;
+    }
     if (!entered_.insert(pair_of(entry.node, entry.stack))) continue;
     const FormStacks::Frame frame = stacks_.frame(entry.stack);
     const std::uint32_t needed = form_->depth_needed(entry.node);
@@ -116,6 +120,16 @@ Status FormRun::follow(std::uint8_t byte) {
   }
   std::sort(threads_.begin(), threads_.end());
   threads_.erase(std::unique(threads_.begin(), threads_.end()), threads_.end());
+  return check_ways();
+}
+
+Status FormRun::check_ways() const {
+  if (entered_.size() >= kMostEntered) {
+    return error(ErrorCode::kOutOfCapacity,
+                 "the form can be read in too many ways at this point: more than {} parts of it "
+                 "may come next",
+                 kMostEntered);
+  }
   if (threads_.size() > kMostThreads) {
     return error(ErrorCode::kOutOfCapacity,
                  "the form can be read in {} ways at this point; at most {}", threads_.size(),

@@ -19,6 +19,7 @@ class NumberSet {
  public:
   void clear();
   bool insert(std::uint64_t number);  // false: it was there
+  std::size_t size() const { return count_; }
 
  private:
   struct Slot {
@@ -64,6 +65,8 @@ class FormRun {
  public:
   // More ways than any useful form has at a time.
   static constexpr std::size_t kMostThreads = 4096;
+  // Nodes with their stacks that are gone through to find them.
+  static constexpr std::size_t kMostEntered = 100'000;
 
   explicit FormRun(std::shared_ptr<const Form> form);
 
@@ -79,9 +82,12 @@ class FormRun {
   Status follow(std::uint8_t byte);
 
   // Appends the threads that start at a node with this stack; true when the answer may end there.
-  // For what is entered since the last forget_entered(), once.
+  // For what is entered since the last forget_entered(), once. Stops at kMostEntered.
   bool enter(FormNodeId node, StackId stack, std::vector<FormThread>& out);
   void forget_entered() { entered_.clear(); }
+  std::size_t entered() const { return entered_.size(); }
+  // kOutOfCapacity when what was entered, or the threads, are too many.
+  Status check_ways() const;
 
  private:
   void drop_old_stacks();

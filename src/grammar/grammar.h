@@ -33,7 +33,4 @@ class Grammar {
   mutable std::shared_ptr<TokenMasks> masks_;
 };
 
-// A grammar of one regular expression.
-Result<std::shared_ptr<const Grammar>> tree_grammar(const Regex& tree);
-
 }  // namespace tg

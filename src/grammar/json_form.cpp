@@ -10,6 +10,7 @@ namespace tg {
 namespace {
 
 constexpr FormNodeId kNowhere = FormBuilder::kNowhere;
+constexpr std::uint32_t kFewCharacters = 8;  // that are written out rather than counted
 
 Regex bracket(const char* sign) { return regex_sequence({regex_literal(sign), json_space()}); }
 
@@ -17,7 +18,67 @@ Regex bracket(const char* sign) { return regex_sequence({regex_literal(sign), js
 
 Result<FormNodeId> JsonForm::terminal(const std::string& key, const Regex& tree, FormNodeId next) {
   if (tree->kind == RegexTree::Kind::kNothing) return kNowhere;
-  TG_ASSIGN(const std::uint32_t leaf, builder_.named_leaf(key, tree));
+  std::optional<std::uint32_t> leaf = builder_.find_leaf(key);
+  if (!leaf) {
+    TG_ASSIGN(leaf, builder_.add_leaf(tree));
+    builder_.name_leaf(key, *leaf);
+  }
+  return builder_.leaf(*leaf, next);
+}
+
+Result<FormNodeId> JsonForm::choice(const std::vector<std::string>& texts, const Regex& more,
+                                    FormNodeId next) {
+  std::vector<FormNodeId> nodes;
+  if (!texts.empty()) {
+    TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::one_of(texts, builder_.budget()));
+    TG_ASSIGN(const std::uint32_t leaf, builder_.add_leaf(FormLeaf(std::move(automaton))));
+    nodes.push_back(builder_.leaf(leaf, next));
+  }
+  if (more->kind != RegexTree::Kind::kNothing) {
+    TG_ASSIGN(const std::uint32_t leaf, builder_.add_leaf(more));
+    nodes.push_back(builder_.leaf(leaf, next));
+  }
+  return builder_.either(std::move(nodes));
+}
+
+Result<FormNodeId> JsonForm::other_name(const std::vector<std::string>& names, FormNodeId next) {
+  if (names.empty()) {
+    return terminal("any name", regex_sequence({json_string(), bracket(":")}), next);
+  }
+  if (any_text_ == nullptr) {
+    const Regex any = regex_repeat(regex_set(CodePointSet::all()), 0, RegexTree::kNoLimit);
+    TG_ASSIGN(ByteAutomaton automaton,
+              ByteAutomaton::compile(json_string_of(any), builder_.budget()));
+    any_text_ = std::make_shared<const ByteAutomaton>(std::move(automaton));
+  }
+  std::vector<std::string> texts;
+  std::string key = "other names";
+  for (const std::string& name : names) {
+    texts.push_back(json_text_of(name));
+    key += ' ' + texts.back();
+  }
+  std::optional<std::uint32_t> leaf = builder_.find_leaf(key);
+  if (!leaf) {
+    TG_ASSIGN(ByteAutomaton automaton,
+              ByteAutomaton::none_of(std::move(texts), *any_text_, builder_.budget()));
+    TG_ASSIGN(leaf, builder_.add_leaf(FormLeaf(std::move(automaton))));
+    builder_.name_leaf(key, *leaf);
+  }
+  TG_ASSIGN(const FormNodeId colon, terminal("colon", bracket(":"), next));
+  return builder_.leaf(*leaf, colon);
+}
+
+Result<FormNodeId> JsonForm::counted(const CodePointSet& set, std::uint32_t least,
+                                     std::uint32_t most, FormNodeId next) {
+  std::vector<std::pair<char32_t, char32_t>> key;
+  for (const CodePointRange& range : set.ranges()) key.emplace_back(range.first, range.last);
+  std::shared_ptr<const ByteAutomaton>& character = characters_[std::move(key)];
+  if (character == nullptr) {
+    const Regex tree = set.empty() ? json_character() : json_character_of(set);
+    TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::compile(tree, builder_.budget()));
+    character = std::make_shared<const ByteAutomaton>(std::move(automaton));
+  }
+  TG_ASSIGN(const std::uint32_t leaf, builder_.add_leaf(FormLeaf(character, least, most)));
   return builder_.leaf(leaf, next);
 }
 
@@ -41,13 +102,10 @@ Result<FormNodeId> JsonForm::object(const ObjectParts& parts, FormNodeId next) {
     std::vector<std::string> names;
     names.reserve(parts.properties.size());
     for (const Property& property : parts.properties) names.push_back(property.name);
-    std::string key = "other names";
-    for (const std::string& name : names) key += " \"" + name + "\"";
     going_on = builder_.placeholder();
     TG_ASSIGN(const FormNodeId value, parts.others(going_on));
     if (value != kNowhere) {
-      TG_ASSIGN(member,
-                terminal(key, regex_sequence({json_name_other_than(names), bracket(":")}), value));
+      TG_ASSIGN(member, other_name(names, value));
     }
     TG_ASSIGN(const FormNodeId comma, behind_comma(member));
     builder_.becomes(going_on, builder_.either({comma, end}));
@@ -84,23 +142,21 @@ Result<FormNodeId> JsonForm::array(const ArrayParts& parts, FormNodeId next) {
   const bool endless = most >= RegexTree::kNoLimit;
   const std::uint64_t chain = endless ? std::max(parts.least, prefix) : most;
   FormNodeId item = kNowhere;  // one that has to come
-  FormNodeId going_on = end;   // behind one
   if (endless) {
-    going_on = builder_.placeholder();
-    TG_ASSIGN(item, parts.items(going_on));
+    const FormNodeId behind = builder_.placeholder();
+    TG_ASSIGN(item, parts.items(behind));
     TG_ASSIGN(const FormNodeId comma, behind_comma(item));
-    builder_.becomes(going_on, builder_.either({comma, end}));
+    builder_.becomes(behind, builder_.either({comma, end}));
   }
   // Item i, and what follows when there are i + 1 of them.
   for (std::uint64_t i = chain; i-- > 0;) {
     TG_RETURN_IF_ERROR(builder_.check_size());
-    const std::uint64_t count = i + 1;
     TG_ASSIGN(const FormNodeId comma, behind_comma(item));
-    going_on = builder_.either({comma, count >= parts.least ? end : kNowhere});
+    const FormNodeId behind = builder_.either({comma, i + 1 >= parts.least ? end : kNowhere});
     const Value& value = i < prefix ? parts.prefix[i] : parts.items;
     item = kNowhere;
-    if (going_on != kNowhere) {
-      TG_ASSIGN(item, value(going_on));
+    if (behind != kNowhere) {
+      TG_ASSIGN(item, value(behind));
     }
   }
   TG_ASSIGN(const FormNodeId empty, terminal("]", regex_literal("]"), next));
@@ -108,8 +164,8 @@ Result<FormNodeId> JsonForm::array(const ArrayParts& parts, FormNodeId next) {
                   builder_.either({item, parts.least == 0 ? empty : kNowhere}));
 }
 
-Result<FormNodeId> JsonForm::string(const std::optional<Regex>& pattern, const Lengths& lengths,
-                                    FormNodeId next) {
+Result<FormNodeId> JsonForm::string(const std::optional<Regex>& pattern, const std::string& key,
+                                    const Lengths& lengths, FormNodeId next) {
   const bool bounded = lengths.least > 0 || lengths.most;
   if (!pattern && !bounded) return terminal("string", json_string(), next);
   if (lengths.most && *lengths.most < lengths.least) return kNowhere;
@@ -122,26 +178,33 @@ Result<FormNodeId> JsonForm::string(const std::optional<Regex>& pattern, const L
                  lengths.least, FormLeaf::kMostCharacters);
   }
   const auto least = static_cast<std::uint32_t>(lengths.least);
-  if (!pattern) {
-    if (character_ == nullptr) {
-      TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::compile(json_character()));
-      character_ = std::make_shared<const ByteAutomaton>(std::move(automaton));
-    }
-    return builder_.leaf(builder_.add_leaf(FormLeaf(character_, least, most)), next);
+  if (!pattern) return counted({}, least, most, next);
+  const RegexTree& tree = **pattern;
+  if (tree.kind == RegexTree::Kind::kRepeat && tree.parts[0]->kind == RegexTree::Kind::kSet) {
+    const std::uint32_t at_least = std::max(least, tree.least);
+    const std::uint32_t at_most = std::min(most, tree.most);
+    if (at_least > at_most) return kNowhere;
+    const bool many =
+        at_most == RegexTree::kNoLimit ? at_least > kFewCharacters : at_most > kFewCharacters;
+    if (many) return counted(tree.parts[0]->set, at_least, at_most, next);
   }
+  const std::string name = fmt::format("text {} {} {}", least, most, key);
+  const auto found = builder_.find_leaf(name);
+  if (found) return builder_.leaf(*found, next);
   const Regex text = json_string_of(*pattern);
   if (text->kind == RegexTree::Kind::kNothing) return kNowhere;
+  AutomatonBudget& budget = builder_.budget();
+  TG_ASSIGN(std::optional<ByteAutomaton> automaton, ByteAutomaton::compile(text, budget));
   const RegexLengths reach = regex_lengths(*pattern);
-  if (reach.least >= least && reach.most <= most) {
-    TG_ASSIGN(const std::uint32_t leaf, builder_.add_leaf(text));
-    return builder_.leaf(leaf, next);
+  if (reach.least < least || reach.most > most) {
+    const Regex any = regex_repeat(regex_set(CodePointSet::all()), least, most);
+    TG_ASSIGN(const ByteAutomaton limits, ByteAutomaton::compile(json_string_of(any), budget));
+    TG_ASSIGN(automaton, ByteAutomaton::intersection(*automaton, limits, budget));
   }
-  const Regex counted = json_string_of(regex_repeat(regex_set(CodePointSet::all()), least, most));
-  TG_ASSIGN(const ByteAutomaton left, ByteAutomaton::compile(text));
-  TG_ASSIGN(const ByteAutomaton right, ByteAutomaton::compile(counted));
-  TG_ASSIGN(std::optional<ByteAutomaton> both, ByteAutomaton::intersection(left, right));
-  if (!both) return kNowhere;
-  return builder_.leaf(builder_.add_leaf(FormLeaf(std::move(*both))), next);
+  if (!automaton) return kNowhere;
+  TG_ASSIGN(const std::uint32_t leaf, builder_.add_leaf(FormLeaf(std::move(*automaton))));
+  builder_.name_leaf(name, leaf);
+  return builder_.leaf(leaf, next);
 }
 
 Result<FormNodeId> JsonForm::any_object(FormNodeId next) {

@@ -5,8 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -45,9 +48,12 @@ class JsonForm {
 
   Result<FormNodeId> object(const ObjectParts& parts, FormNodeId next);
   Result<FormNodeId> array(const ArrayParts& parts, FormNodeId next);
-  // The texts of `pattern`, or any when there is none.
-  Result<FormNodeId> string(const std::optional<Regex>& pattern, const Lengths& lengths,
+  // One of these JSON texts, or of `more`.
+  Result<FormNodeId> choice(const std::vector<std::string>& texts, const Regex& more,
                             FormNodeId next);
+  // The texts of `pattern`, which `key` names, or any when there is none.
+  Result<FormNodeId> string(const std::optional<Regex>& pattern, const std::string& key,
+                            const Lengths& lengths, FormNodeId next);
   // Leaves with one key are one leaf, whose walks through the vocabulary are made once.
   Result<FormNodeId> terminal(const std::string& key, const Regex& tree, FormNodeId next);
 
@@ -58,12 +64,19 @@ class JsonForm {
  private:
   Result<FormNodeId> behind_comma(FormNodeId next);
   Result<FormNodeId> close(char bracket, FormNodeId next);
+  // A name that is none of these, with its colon.
+  Result<FormNodeId> other_name(const std::vector<std::string>& names, FormNodeId next);
+  // A string of so many characters of the set; of any, in any spelling, when it is empty.
+  Result<FormNodeId> counted(const CodePointSet& set, std::uint32_t least, std::uint32_t most,
+                             FormNodeId next);
 
   FormBuilder& builder_;
   std::optional<std::uint32_t> any_value_;  // rules
   std::optional<std::uint32_t> any_object_;
   std::optional<std::uint32_t> any_array_;
-  std::shared_ptr<const ByteAutomaton> character_;
+  std::shared_ptr<const ByteAutomaton> any_text_;  // in quotes, in one spelling
+  std::map<std::vector<std::pair<char32_t, char32_t>>, std::shared_ptr<const ByteAutomaton>>
+      characters_;  // of counted strings, by their set
 };
 
 }  // namespace tg

@@ -18,12 +18,14 @@
 #include "grammar/number_range.h"
 #include "grammar/regex_parser.h"
 #include "grammar/schema_merge.h"
+#include "grammar/schema_values.h"
 #include "text/utf8.h"
 
 namespace tg {
 namespace {
 
-constexpr std::size_t kMostChoices = 20000;  // values of one "enum"
+constexpr std::size_t kMostChoices = 20000;       // values of one "enum"
+constexpr std::size_t kMostChoiceBytes = 100000;  // of those that are arrays and objects
 
 constexpr std::array kTypes = {"object", "array", "string", "number", "integer", "boolean", "null"};
 
@@ -90,9 +92,15 @@ class SchemaCompiler {
       const auto [rule, placed] = std::move(pending_.back());
       pending_.pop_back();
       TG_ASSIGN(const FormNodeId its, alternatives(placed, FormBuilder::kReturn));
+      if (its == FormBuilder::kNowhere && nothing_fits_.empty()) nothing_fits_ = placed.place;
       builder_.define_rule(rule, its);
     }
-    return builder_.finish();
+    Result<std::shared_ptr<const Form>> form = builder_.finish();
+    if (!form && form.error().code == ErrorCode::kBadInput && !nothing_fits_.empty()) {
+      return schema_error(ErrorCode::kBadInput, nothing_fits_, "{}: no value fits here",
+                          form.error().message);
+    }
+    return form;
   }
 
  private:
@@ -158,7 +166,7 @@ class SchemaCompiler {
     const PlacedSchema others{has_rest ? document_.keep(std::move(rest)) : nullptr, placed.place};
     std::vector<FormNodeId> nodes;
     for (std::size_t i = 0; i < list.size(); ++i) {
-      PlacedSchema one{&list[i], fmt::format("{}/{}/{}", placed.place, keyword, i)};
+      PlacedSchema one{&list[i], schema_place(placed.place, keyword, i)};
       if (has_rest) {
         TG_ASSIGN(one, document_.both(others, one));
       }
@@ -176,17 +184,11 @@ class SchemaCompiler {
       return schema_error(ErrorCode::kBadInput, placed.place,
                           "\"enum\" is not a list of at most {} values", kMostChoices);
     }
-    for (const auto& [key, member] : schema.items()) {
-      const bool about_type = key == "type" || key == "format";
-      if (key != "enum" && key != "const" && !about_type && !is_annotation(key)) {
-        return schema_error(ErrorCode::kUnsupported, placed.place,
-                            "\"{}\" beside \"{}\" is not supported", key,
-                            has_list ? "enum" : "const");
-      }
-    }
     TG_ASSIGN(const std::vector<std::string> types, explicit_types(placed));
-    SchemaJson kept = SchemaJson::array();
-    std::vector<Regex> texts;
+    ValueRules rules(placed, builder_.budget());
+    std::vector<std::string> texts;
+    std::vector<Regex> others;
+    std::size_t others_bytes = 0;
     for (const SchemaJson& member : values) {
       const std::string_view type = type_name_of(member);
       const bool fits = !schema.contains("type") ||
@@ -195,11 +197,23 @@ class SchemaCompiler {
                         });
       const bool is_const = !has_list || !schema.contains("const") || schema["const"] == member;
       if (!fits || !is_const) continue;
-      texts.push_back(json_value(member));
-      kept.push_back(member);
+      TG_ASSIGN(const bool allowed, at(placed, rules.allow(member)));
+      if (!allowed) continue;
+      if (member.is_string()) {
+        texts.push_back(json_text_of(member.get_ref<const std::string&>()));
+      } else if (!member.is_structured()) {
+        texts.push_back(member.dump());
+      } else {
+        others_bytes += member.dump().size();
+        if (others_bytes > kMostChoiceBytes) {
+          return schema_error(ErrorCode::kOutOfCapacity, placed.place,
+                              "arrays and objects of more than {} bytes to choose from",
+                              kMostChoiceBytes);
+        }
+        others.push_back(json_value(member));
+      }
     }
-    const Regex any = regex_either(std::move(texts));
-    return at(placed, json_.terminal("enum " + kept.dump(), any, next));
+    return at(placed, json_.choice(texts, regex_either(std::move(others)), next));
   }
 
   Result<std::vector<std::string>> explicit_types(const PlacedSchema& placed) const {
@@ -265,7 +279,7 @@ class SchemaCompiler {
     JsonForm::ObjectParts parts;
     std::unordered_map<std::string, std::size_t> numbers;
     if (has_properties) {
-      const std::string place = placed.place + "/properties";
+      const std::string place = schema_place(placed.place, "properties");
       for (const auto& [name, property] : properties->items()) {
         numbers.emplace(name, parts.properties.size());
         parts.properties.push_back({name, false, value_of({&property, schema_place(place, name)})});
@@ -277,7 +291,7 @@ class SchemaCompiler {
     if (!closed) {
       parts.others = absent || *others == true
                          ? any
-                         : value_of({&*others, placed.place + "/additionalProperties"});
+                         : value_of({&*others, schema_place(placed.place, "additionalProperties")});
     }
     const auto required = schema.find("required");
     if (required != schema.end() && !required->is_array()) {
@@ -325,16 +339,16 @@ class SchemaCompiler {
       }
       for (std::size_t i = 0; i < prefix->size(); ++i) {
         parts.prefix.push_back(
-            value_of({&(*prefix)[i], fmt::format("{}/{}/{}", placed.place, prefix_name, i)}));
+            value_of({&(*prefix)[i], schema_place(placed.place, prefix_name, i)}));
       }
     }
     if (items != schema.end() && *items != true && *items != false) {
-      parts.items = value_of({&*items, placed.place + "/" + items_name});
+      parts.items = value_of({&*items, schema_place(placed.place, items_name)});
     } else if (items != schema.end() ? *items == true : prefix == schema.end()) {
       parts.items = [this](FormNodeId behind) { return json_.any_value(behind); };
     }
-    TG_ASSIGN(const std::optional<std::uint64_t> least, count(placed, "minItems"));
-    TG_ASSIGN(parts.most, count(placed, "maxItems"));
+    TG_ASSIGN(const std::optional<std::uint64_t> least, count_in(placed, "minItems"));
+    TG_ASSIGN(parts.most, count_in(placed, "maxItems"));
     parts.least = least.value_or(0);
     return at(placed, json_.array(parts, next));
   }
@@ -342,12 +356,17 @@ class SchemaCompiler {
   Result<FormNodeId> string(const PlacedSchema& placed, FormNodeId next) {
     const SchemaJson& schema = *placed.schema;
     std::optional<Regex> text;
+    std::string key;
     if (const auto format = schema.find("format"); format != schema.end()) {
       if (!format->is_string()) {
         return schema_error(ErrorCode::kBadInput, placed.place, "\"format\" is not a text");
       }
-      TG_ASSIGN(Regex tree, at(placed, json_format(format->get_ref<const std::string&>())));
-      if (tree->kind != RegexTree::Kind::kEmpty) text = std::move(tree);
+      const auto& name = format->get_ref<const std::string&>();
+      TG_ASSIGN(Regex tree, at(placed, json_format(name)));
+      if (tree->kind != RegexTree::Kind::kEmpty) {
+        text = std::move(tree);
+        key = "format " + name;
+      }
     }
     if (const auto pattern = schema.find("pattern"); pattern != schema.end()) {
       if (!pattern->is_string()) {
@@ -357,21 +376,22 @@ class SchemaCompiler {
         return schema_error(ErrorCode::kUnsupported, placed.place,
                             "\"pattern\" beside \"format\" is not supported");
       }
-      TG_ASSIGN(text,
-                at(placed, parse_regex(pattern->get_ref<const std::string&>(), RegexUse::kSearch)));
+      const auto& source = pattern->get_ref<const std::string&>();
+      TG_ASSIGN(text, at(placed, parse_regex(source, RegexUse::kSearch)));
+      key = "pattern " + source;
     }
     JsonForm::Lengths lengths;
-    TG_ASSIGN(const std::optional<std::uint64_t> least, count(placed, "minLength"));
-    TG_ASSIGN(lengths.most, count(placed, "maxLength"));
+    TG_ASSIGN(const std::optional<std::uint64_t> least, count_in(placed, "minLength"));
+    TG_ASSIGN(lengths.most, count_in(placed, "maxLength"));
     lengths.least = least.value_or(0);
-    return at(placed, json_.string(text, lengths, next));
+    return at(placed, json_.string(text, key, lengths, next));
   }
 
   Result<FormNodeId> number(const PlacedSchema& placed, bool integer, FormNodeId next) {
     TG_ASSIGN(const std::optional<NumberBound> least,
-              bound(placed, "minimum", "exclusiveMinimum", 1));
+              bound_in(placed, "minimum", "exclusiveMinimum", 1));
     TG_ASSIGN(const std::optional<NumberBound> most,
-              bound(placed, "maximum", "exclusiveMaximum", -1));
+              bound_in(placed, "maximum", "exclusiveMaximum", -1));
     std::string key = integer ? "integer" : "number";
     if (!least && !most) return json_.terminal(key, any_number(integer), next);
     TG_ASSIGN(const Regex tree, at(placed, number_between(least, most, integer)));
@@ -379,42 +399,6 @@ class SchemaCompiler {
       key += end ? fmt::format(" {}{}", end->decimal, end->exclusive ? "!" : "") : " -";
     }
     return json_.terminal(key, tree, next);
-  }
-
-  // The tighter of the two; `sign` 1 when the greater one is.
-  Result<std::optional<NumberBound>> bound(const PlacedSchema& placed, const char* inclusive,
-                                           const char* exclusive, int sign) const {
-    const SchemaJson& schema = *placed.schema;
-    const auto closed = schema.find(inclusive);
-    const auto open = schema.find(exclusive);
-    for (const auto& found : {closed, open}) {
-      if (found != schema.end() && !found->is_number() && !(found == open && found->is_boolean())) {
-        return schema_error(ErrorCode::kBadInput, placed.place, "\"{}\" is not a number",
-                            found == closed ? inclusive : exclusive);
-      }
-    }
-    std::optional<NumberBound> out;
-    if (closed != schema.end()) out = NumberBound{closed->dump(), false};
-    if (open == schema.end()) return out;
-    if (open->is_boolean()) {  // as it was in draft 4
-      if (out) out->exclusive = *open == true;
-      return out;
-    }
-    const bool tighter =
-        closed == schema.end() || *open == *closed || (sign > 0) == (*closed < *open);
-    if (tighter) out = NumberBound{open->dump(), true};
-    return out;
-  }
-
-  Result<std::optional<std::uint64_t>> count(const PlacedSchema& placed, const char* key) const {
-    const auto found = placed.schema->find(key);
-    if (found == placed.schema->end()) return std::nullopt;
-    const double number = found->is_number() ? found->get<double>() : -1.0;
-    if (!(number >= 0) || number > 9e15 || number != std::floor(number)) {
-      return schema_error(ErrorCode::kBadInput, placed.place,
-                          "\"{}\" is {}, not a whole number >= 0", key, shown_text(found->dump()));
-    }
-    return static_cast<std::uint64_t>(number);
   }
 
   // Names the place in an error that has none.
@@ -432,6 +416,7 @@ class SchemaCompiler {
   JsonForm json_;
   std::unordered_map<const SchemaJson*, std::uint32_t> rules_;
   std::vector<std::pair<std::uint32_t, PlacedSchema>> pending_;
+  std::string nothing_fits_;  // the first place of which that is true
 };
 
 }  // namespace

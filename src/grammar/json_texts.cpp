@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 #include <utility>
 
 #include "grammar/number_range.h"
@@ -14,8 +13,6 @@ namespace {
 
 constexpr std::uint32_t kMostIndent = 32;  // eight levels of four
 constexpr std::uint32_t kMostTabs = 8;
-
-CodePointSet one_character(char32_t c) { return CodePointSet::of({{c, c}}); }
 
 // What stands for itself inside of quotes.
 CodePointSet plain_characters() {
@@ -42,47 +39,28 @@ std::string escape_of(char32_t c) {
   return fmt::format("\\u{:04x}", static_cast<unsigned>(c));
 }
 
-Regex spelled(const CodePointSet& set) {
-  std::vector<Regex> parts{regex_set(set.without(plain_characters().complement()))};
-  const CodePointSet escaped = set.without(plain_characters());
-  for (const CodePointRange& range : escaped.ranges()) {
-    for (char32_t c = range.first; c <= range.last; ++c)
-      parts.push_back(regex_literal(escape_of(c)));
-  }
-  return regex_either(std::move(parts));
-}
-
 Regex spelled_inside(const Regex& tree) {
-  if (tree->kind == RegexTree::Kind::kSet) return spelled(tree->set);
-  if (tree->parts.empty()) return tree;
-  auto copy = std::make_shared<RegexTree>(*tree);
-  for (Regex& part : copy->parts) part = spelled_inside(part);
-  return copy;
-}
-
-using Name = std::vector<char32_t>;
-
-// `names` ascend and agree up to `depth`; what goes on from there and is none of them.
-Regex other_than(std::span<const Name> names, std::size_t depth) {
-  std::vector<CodePointRange> taken;
-  std::vector<Regex> parts;
-  const bool is_name = !names.empty() && names[0].size() == depth;  // the shortest comes first
-  if (is_name) names = names.subspan(1);
-  while (!names.empty()) {
-    const char32_t c = names[0][depth];
-    const auto same =
-        static_cast<std::size_t>(std::find_if(names.begin(), names.end(),
-                                              [&](const Name& name) { return name[depth] != c; }) -
-                                 names.begin());
-    taken.push_back({c, c});
-    parts.push_back(
-        regex_sequence({regex_set(one_character(c)), other_than(names.first(same), depth + 1)}));
-    names = names.subspan(same);
+  if (tree->kind == RegexTree::Kind::kSet) {
+    // Most sets have nothing to be escaped.
+    const auto plain = [](const CodePointRange& range) {
+      const auto has = [&range](char32_t c) { return range.first <= c && c <= range.last; };
+      return range.first > 0x1F && !has('"') && !has('\\');
+    };
+    const std::vector<CodePointRange>& ranges = tree->set.ranges();
+    return std::all_of(ranges.begin(), ranges.end(), plain) ? tree : json_character_of(tree->set);
   }
-  const Regex any = regex_repeat(regex_set(CodePointSet::all()), 0, RegexTree::kNoLimit);
-  parts.push_back(regex_sequence({regex_set(CodePointSet::of(taken).complement()), any}));
-  if (!is_name) parts.push_back(regex_empty());
-  return regex_either(std::move(parts));
+  if (tree->parts.empty()) return tree;
+  std::vector<Regex> parts;
+  parts.reserve(tree->parts.size());
+  bool same = true;
+  for (const Regex& part : tree->parts) {
+    parts.push_back(spelled_inside(part));
+    same = same && parts.back() == part;
+  }
+  if (same) return tree;
+  auto copy = std::make_shared<RegexTree>(*tree);
+  copy->parts = std::move(parts);
+  return copy;
 }
 
 struct FormatPattern {
@@ -184,6 +162,30 @@ Regex json_string() { return quoted(regex_repeat(json_character(), 0, RegexTree:
 
 Regex json_string_of(const Regex& text) { return quoted(spelled_inside(text)); }
 
+std::string json_text_of(std::string_view utf8) {
+  std::string out = "\"";
+  for (const char c : utf8) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x1F && c != '"' && c != '\\') {
+      out += c;
+    } else {
+      out += escape_of(byte);
+    }
+  }
+  return out + '"';
+}
+
+Regex json_character_of(const CodePointSet& set) {
+  std::vector<Regex> parts{regex_set(set.without(plain_characters().complement()))};
+  const CodePointSet escaped = set.without(plain_characters());
+  for (const CodePointRange& range : escaped.ranges()) {
+    for (char32_t c = range.first; c <= range.last; ++c) {
+      parts.push_back(regex_literal(escape_of(c)));
+    }
+  }
+  return regex_either(std::move(parts));
+}
+
 Regex json_value(const nlohmann::ordered_json& value) {
   if (value.is_string()) {
     return json_string_of(regex_literal(value.get_ref<const std::string&>()));
@@ -207,16 +209,6 @@ Regex json_value(const nlohmann::ordered_json& value) {
   if (!first) parts.push_back(json_space());
   parts.push_back(regex_literal(value.is_object() ? "}" : "]"));
   return regex_sequence(std::move(parts));
-}
-
-Regex json_name_other_than(const std::vector<std::string>& names) {
-  if (names.empty()) return json_string();
-  std::vector<Name> sorted;
-  sorted.reserve(names.size());
-  for (const std::string& name : names) sorted.push_back(code_points(name));
-  std::sort(sorted.begin(), sorted.end());
-  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-  return json_string_of(other_than(sorted, 0));
 }
 
 Result<Regex> json_format(std::string_view name) {

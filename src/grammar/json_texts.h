@@ -23,13 +23,12 @@ Regex json_string();
 
 // Texts of the tree in quotes. Each character has one spelling: itself, or \n, \", \u001f ...
 Regex json_string_of(const Regex& text);
+std::string json_text_of(std::string_view utf8);
+// One character of the set in that spelling.
+Regex json_character_of(const CodePointSet& set);
 
 // A fixed value; with white space as above in arrays and objects.
 Regex json_value(const nlohmann::ordered_json& value);
-
-// A string that is none of `names`, spelled as in json_string_of(), which leaves no other way to
-// write one of them; any string when there are none.
-Regex json_name_other_than(const std::vector<std::string>& names);
 
 // The pattern (of the text, without quotes) of a "format" of JSON Schema. kUnsupported by name for
 // one that JSON Schema has and this does not; empty for what is no format of JSON Schema ("int32").

@@ -11,9 +11,11 @@
 namespace tg {
 namespace {
 
-constexpr int kMostReferences = 64;           // one behind the other
-constexpr std::size_t kMostCopied = 1 << 20;  // values copied by merging
-constexpr std::size_t kMostListed = 2000;     // members of lists that are compared pair by pair
+constexpr int kMostReferences = 64;            // one behind the other
+constexpr std::size_t kMostCopied = 1 << 20;   // values copied by merging
+constexpr std::size_t kComparesPerCopy = 256;  // of names or values; they take as long
+constexpr std::size_t kMostPlaceBytes = 400;
+constexpr std::size_t kMostListed = 2000;  // members of lists that are compared pair by pair
 
 // Keywords of JSON Schema that decide about validity. Others are ignored, as the standard wants.
 constexpr std::array kRules = {"$ref",
@@ -86,6 +88,20 @@ void put_const_into_enum(SchemaJson& schema) {
   schema["enum"] = std::move(list);
 }
 
+// A list of "items" with "additionalItems", as it was before 2020.
+void put_tuple_into_prefix(SchemaJson& schema) {
+  const auto found = schema.find("items");
+  if (found == schema.end() || !found->is_array()) return;
+  SchemaJson list = std::move(*found);
+  schema.erase("items");
+  schema["prefixItems"] = std::move(list);
+  const auto others = schema.find("additionalItems");
+  if (others == schema.end()) return;
+  SchemaJson items = std::move(*others);
+  schema.erase("additionalItems");
+  schema["items"] = std::move(items);
+}
+
 SchemaJson as_list(const SchemaJson& value) {
   return value.is_array() ? value : SchemaJson(SchemaJson::array({value}));
 }
@@ -117,42 +133,70 @@ std::size_t size_of(const SchemaJson& value) {
 
 class SchemaMerger {
  public:
-  explicit SchemaMerger(std::string place) : place_(std::move(place)) {}
+  // `work` counts values that are copied or compared.
+  SchemaMerger(std::string place, std::size_t& work) : place_(std::move(place)), work_(work) {}
 
   Result<SchemaJson> merge(SchemaJson a, SchemaJson b) {
     put_const_into_enum(a);
     put_const_into_enum(b);
-    TG_RETURN_IF_ERROR(check_other_properties(a, b));
-    TG_RETURN_IF_ERROR(check_other_properties(b, a));
+    put_tuple_into_prefix(a);
+    put_tuple_into_prefix(b);
+    obey_other_properties(a, b);
+    obey_other_properties(b, a);
+    TG_RETURN_IF_ERROR(merge_prefix(a, b));
     for (const auto& [key, value] : b.items()) {
       if (!a.contains(key)) {
         a[key] = value;
       } else if (!is_annotation(key)) {
         TG_RETURN_IF_ERROR(merge_rule(key, a[key], value));
+        if (key == "type" && a[key].empty()) return nothing_fits();
       }
     }
     return a;
   }
 
  private:
-  // "additionalProperties" is about the properties of its own schema: what the other one names
-  // would have to obey it.
-  Status check_other_properties(const SchemaJson& a, const SchemaJson& b) const {
+  // "additionalProperties" is about all but the properties of its own schema: what only the other
+  // one names has to obey it.
+  void obey_other_properties(const SchemaJson& a, SchemaJson& b) {
     const auto others = a.find("additionalProperties");
-    if (others == a.end() || *others == true || !b.contains("properties")) return {};
-    const SchemaJson own = a.value("properties", SchemaJson::object());
-    for (const auto& [name, schema] : b["properties"].items()) {
-      if (own.contains(name)) continue;
-      return schema_error(ErrorCode::kUnsupported, place_,
-                          "schemas that are merged: \"additionalProperties\" of one is not "
-                          "supported beside the property {} of the other",
-                          shown_text(name));
+    const auto named = b.find("properties");
+    if (others == a.end() || *others == true || named == b.end() || !named->is_object()) return;
+    const auto own = a.find("properties");
+    const bool has_own = own != a.end() && own->is_object();
+    work_ += named->size() * (2 + (has_own ? own->size() / kComparesPerCopy : 0));
+    for (const auto& [name, schema] : named->items()) {
+      if (!has_own || !own->contains(name)) schema = all_of(schema, *others);
     }
+  }
+
+  // "items" are those behind the "prefixItems" of its own schema: what only the other one has in
+  // front has to obey it. Takes "prefixItems" out of b.
+  Status merge_prefix(SchemaJson& a, SchemaJson& b) {
+    const SchemaJson none = SchemaJson::array();
+    const SchemaJson left = a.value("prefixItems", none);
+    const SchemaJson right = b.value("prefixItems", none);
+    if (!left.is_array() || !right.is_array()) {
+      return schema_error(ErrorCode::kBadInput, place_, "\"prefixItems\" is not a list of schemas");
+    }
+    if (left.empty() && right.empty()) return {};
+    work_ += 2 * (left.size() + right.size());
+    const auto at = [](const SchemaJson& schema, const SchemaJson& prefix, std::size_t i) {
+      if (i < prefix.size()) return prefix[i];
+      return schema.value("items", SchemaJson(true));
+    };
+    SchemaJson merged = SchemaJson::array();
+    for (std::size_t i = 0; i < std::max(left.size(), right.size()); ++i) {
+      merged.push_back(all_of(at(a, left, i), at(b, right, i)));
+    }
+    a["prefixItems"] = std::move(merged);
+    b.erase("prefixItems");
     return {};
   }
 
-  Status merge_rule(const std::string& key, SchemaJson& a, const SchemaJson& b) const {
+  Status merge_rule(const std::string& key, SchemaJson& a, const SchemaJson& b) {
     if (a == b) return {};
+    if (a.is_structured() && b.is_structured()) work_ += a.size() * b.size() / kComparesPerCopy;
     if (a.is_array() && b.is_array() && std::max(a.size(), b.size()) > kMostListed) {
       return schema_error(ErrorCode::kOutOfCapacity, place_,
                           "schemas that are merged: \"{}\" of {} and of {} values; at most {}", key,
@@ -192,6 +236,7 @@ class SchemaMerger {
   }
 
   std::string place_;
+  std::size_t& work_;
 };
 
 }  // namespace
@@ -201,6 +246,7 @@ bool is_annotation(std::string_view keyword) {
 }
 
 std::string schema_place(const std::string& place, std::string_view step) {
+  if (place.size() > kMostPlaceBytes) return place;  // merged schemas can go on for ever
   std::string out = place + "/";
   for (const char c : step.substr(0, 100)) {
     if (c == '~') {
@@ -212,6 +258,10 @@ std::string schema_place(const std::string& place, std::string_view step) {
     }
   }
   return out;
+}
+
+std::string schema_place(const std::string& place, std::string_view step, std::size_t number) {
+  return schema_place(schema_place(place, step), std::to_string(number));
 }
 
 Status SchemaDocument::read(std::string_view text) {
@@ -284,10 +334,10 @@ Result<SchemaJson> SchemaDocument::flat(const PlacedSchema& placed, int depth) {
                         "more than {} references one behind the other, or one that leads to itself",
                         kMostReferences);
   }
-  copied_ += size_of(*placed.schema);
-  if (copied_ > kMostCopied) {
+  work_ += size_of(*placed.schema);
+  if (work_ > kMostCopied) {
     return schema_error(ErrorCode::kOutOfCapacity, placed.place,
-                        "merging schemas copies more than {} values", kMostCopied);
+                        "merging schemas takes more than {} steps", kMostCopied);
   }
   const SchemaJson& schema = *placed.schema;
   if (schema.is_boolean()) return schema == true ? SchemaJson::object() : nothing_fits();
@@ -307,12 +357,13 @@ Result<SchemaJson> SchemaDocument::flat(const PlacedSchema& placed, int depth) {
   if (const auto found = schema.find("allOf"); found != schema.end()) {
     if (!found->is_array() || found->empty()) return wrong("\"allOf\" is not a list of schemas");
     for (std::size_t i = 0; i < found->size(); ++i) {
-      parts.push_back({&(*found)[i], fmt::format("{}/allOf/{}", placed.place, i)});
+      parts.push_back({&(*found)[i], schema_place(placed.place, "allOf", i)});
     }
   }
   for (const PlacedSchema& part : parts) {
     TG_ASSIGN(SchemaJson flat_part, flat(part, depth + 1));
-    TG_ASSIGN(merged, SchemaMerger(placed.place).merge(std::move(merged), std::move(flat_part)));
+    TG_ASSIGN(merged,
+              SchemaMerger(placed.place, work_).merge(std::move(merged), std::move(flat_part)));
   }
   return merged;
 }
@@ -333,14 +384,18 @@ Result<PlacedSchema> SchemaDocument::resolved(const PlacedSchema& placed) {
   }
   const SchemaJson& schema = *at.schema;
   if (schema.is_object() && !schema.contains("$ref") && !schema.contains("allOf")) return at;
+  const auto found = resolved_.find(&schema);
+  if (found != resolved_.end()) return found->second;
   TG_ASSIGN(SchemaJson merged, flat(at, 0));
-  return PlacedSchema{keep(std::move(merged)), at.place};
+  return resolved_.try_emplace(&schema, PlacedSchema{keep(std::move(merged)), at.place})
+      .first->second;
 }
 
 Result<PlacedSchema> SchemaDocument::both(const PlacedSchema& a, const PlacedSchema& b) {
   TG_ASSIGN(SchemaJson left, flat(a, 0));
   TG_ASSIGN(SchemaJson right, flat(b, 0));
-  TG_ASSIGN(SchemaJson merged, SchemaMerger(b.place).merge(std::move(left), std::move(right)));
+  TG_ASSIGN(SchemaJson merged,
+            SchemaMerger(b.place, work_).merge(std::move(left), std::move(right)));
   return PlacedSchema{keep(std::move(merged)), b.place};
 }
 

@@ -47,14 +47,17 @@ class SchemaDocument {
   SchemaJson root_;
   std::deque<SchemaJson> kept_;
   std::unordered_map<std::string, const SchemaJson*> by_text_;
-  std::size_t copied_ = 0;  // values, by all merges
+  std::unordered_map<const SchemaJson*, PlacedSchema> resolved_;
+  std::size_t work_ = 0;  // of all merges
 };
 
 // Whether a keyword says nothing about what is valid ("title", "$defs", "x-anything", ...): neither
 // a rule nor a keyword that the compiler refuses.
 bool is_annotation(std::string_view keyword);
 
+// A place one step, or two, further down; clipped when it becomes long.
 std::string schema_place(const std::string& place, std::string_view step);
+std::string schema_place(const std::string& place, std::string_view step, std::size_t number);
 
 template <typename... Args>
 [[nodiscard]] tl::unexpected<Error> schema_error(ErrorCode code, const std::string& place,

@@ -70,34 +70,36 @@ class FormConstraint : public TokenConstraint {
   std::shared_ptr<const MaskWords> mask_;
 };
 
-}  // namespace
-
-Result<std::shared_ptr<const Grammar>> tree_grammar(const Regex& tree) {
-  FormBuilder builder;
+Result<std::shared_ptr<const Grammar>> leaf_grammar(FormBuilder& builder, ByteAutomaton automaton) {
   const std::uint32_t rule = builder.declare_rule();
-  TG_ASSIGN(const std::uint32_t leaf, builder.add_leaf(tree));
+  TG_ASSIGN(const std::uint32_t leaf, builder.add_leaf(FormLeaf(std::move(automaton))));
   builder.define_rule(rule, builder.leaf(leaf, FormBuilder::kReturn));
   TG_ASSIGN(std::shared_ptr<const Form> form, builder.finish());
   return std::make_shared<const Grammar>(std::move(form));
 }
 
+}  // namespace
+
 Result<std::shared_ptr<const Grammar>> choice_grammar(std::span<const std::string> texts) {
   if (texts.empty()) return error(ErrorCode::kBadInput, "no text to choose from");
-  std::vector<Regex> choices;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::size_t valid = valid_utf8_prefix(texts[i]);
     if (valid != texts[i].size()) {
       return error(ErrorCode::kBadInput, "choice {} is not UTF-8 from byte {} on", i, valid);
     }
     if (texts[i].empty()) return error(ErrorCode::kBadInput, "choice {} is empty", i);
-    choices.push_back(regex_literal(texts[i]));
   }
-  return tree_grammar(regex_either(std::move(choices)));
+  FormBuilder builder;
+  TG_ASSIGN(ByteAutomaton automaton,
+            ByteAutomaton::one_of({texts.begin(), texts.end()}, builder.budget()));
+  return leaf_grammar(builder, std::move(automaton));
 }
 
 Result<std::shared_ptr<const Grammar>> regex_grammar(std::string_view pattern) {
   TG_ASSIGN(const Regex tree, parse_regex(pattern, RegexUse::kWholeText));
-  return tree_grammar(tree);
+  FormBuilder builder;
+  TG_ASSIGN(ByteAutomaton automaton, ByteAutomaton::compile(tree, builder.budget()));
+  return leaf_grammar(builder, std::move(automaton));
 }
 
 std::unique_ptr<TokenConstraint> make_token_constraint(

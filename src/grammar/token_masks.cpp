@@ -6,6 +6,7 @@ namespace tg {
 namespace {
 
 constexpr std::uint64_t kNodesWorthKeeping = 2048;  // a smaller walk is as fast as a look-up
+constexpr std::uint64_t kNodesPerEntry = 8;         // of the form, with its stack
 
 }  // namespace
 
@@ -78,8 +79,12 @@ class TokenMasks::Maker {
     const std::pair key(&leaf.automaton(), leaf.without_count(state));
     const auto found = masks_.characters_.find(key);
     if (found != masks_.characters_.end()) return found->second;
-    return masks_.characters_.emplace(key, reach_characters(*masks_.vocabulary_, leaf, state))
-        .first->second;
+    looked_at_ += masks_.vocabulary_->nodes().size();
+    CountedReach reach = reach_characters(*masks_.vocabulary_, leaf, state);
+    pay_for(sizeof(std::uint32_t) * reach.mask.size() +
+            sizeof(CountedReach::Counted) *
+                (reach.tokens.size() + reach.closing.capacity() + reach.borders.capacity()));
+    return masks_.characters_.emplace(key, std::move(reach)).first->second;
   }
 
   void add_reach(const FormThread& thread, const Reach& reach) {
@@ -97,13 +102,16 @@ class TokenMasks::Maker {
   }
 
   void keep(std::uint64_t key, const std::shared_ptr<const Reach>& reach) {
-    const std::size_t bytes =
-        sizeof(std::uint32_t) * (reach->mask.size() + reach->borders.capacity());
+    pay_for(sizeof(std::uint32_t) * (reach->mask.size() + reach->borders.capacity()));
+    masks_.reaches_.emplace(key, reach);
+  }
+
+  void pay_for(std::size_t bytes) {
     if (masks_.reach_bytes_ + bytes > kMostReachBytes) {
       masks_.reaches_.clear();
+      masks_.characters_.clear();
       masks_.reach_bytes_ = 0;
     }
-    masks_.reaches_.emplace(key, reach);
     masks_.reach_bytes_ += bytes;
   }
 
@@ -137,7 +145,8 @@ class TokenMasks::Maker {
     std::vector<FormThread> threads;
     run_.forget_entered();
     run_.enter(continuations_[index].node, continuations_[index].stack, threads);
-    looked_at_ += threads.size();
+    TG_RETURN_IF_ERROR(run_.check_ways());
+    looked_at_ += kNodesPerEntry * run_.entered();
     std::vector<std::uint32_t> next_borders;
     for (const FormThread& thread : threads) {
       const FormLeaf& leaf = leaf_of(thread);
@@ -195,6 +204,7 @@ std::string TokenMasks::key_of(FormRun& run) const {
 }
 
 Result<std::shared_ptr<const MaskWords>> TokenMasks::mask_at(FormRun& run) {
+  TG_RETURN_IF_ERROR(run.check_ways());
   std::string key = key_of(run);
   const std::lock_guard lock(mutex_);
   const auto found = by_key_.find(key);

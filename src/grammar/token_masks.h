@@ -27,8 +27,8 @@ class TokenMasks {
   static constexpr std::size_t kMostMaskBytes = 8 << 20;    // 512 masks of 128,256 tokens
   static constexpr std::size_t kMostKeyBytes = 16 << 10;    // a place in so many ways is rare
   static constexpr std::size_t kMostReachBytes = 16 << 20;  // then all of it is dropped
-  static constexpr std::uint64_t kMostNodes = 10'000'000;   // looked at for one mask
-
+  // For one mask, about 40 ms, in which no other request gets a token either.
+  static constexpr std::uint64_t kMostNodes = 5'000'000;  // looked at
   static constexpr std::size_t kMostContinuations = 20'000;
 
   TokenMasks(std::shared_ptr<const TokenVocabulary> vocabulary, std::shared_ptr<const Form> form);
@@ -64,7 +64,8 @@ class TokenMasks {
   std::size_t mask_bytes_ = 0;
   std::unordered_map<std::uint64_t, std::shared_ptr<const Reach>> reaches_;  // leaf, state
   std::size_t reach_bytes_ = 0;
-  // Of counted strings, by the automaton of a character and the state in it: about ten.
+  // Of counted strings, by the automaton of a character and the state in it: about ten for each
+  // kind of character. They count as reaches.
   std::map<std::pair<const ByteAutomaton*, FormLeaf::State>, CountedReach> characters_;
 };
 

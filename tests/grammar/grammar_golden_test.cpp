@@ -67,6 +67,41 @@ TEST(GrammarGolden, JsonSchemas) {
   check_all("schemas", [](const OrderedJson& schema) { return schema_of(schema.dump()); });
 }
 
+// Expressions and schemas that nobody chose (tools/random_forms.py). A few are refused: by name, or
+// because nothing fits.
+void check_random(const char* part, Result<GrammarPointer> (*compile)(const OrderedJson&)) {
+  std::size_t forms = 0;
+  std::size_t refused = 0;
+  std::size_t accepted = 0;
+  for (const auto& [form, texts] :
+       golden()[part].get<std::vector<std::pair<OrderedJson, OrderedJson>>>()) {
+    ++forms;
+    const auto grammar = compile(form);
+    if (!grammar && grammar.error().code != ErrorCode::kBadInput) {
+      ++refused;
+      continue;
+    }
+    for (const auto& [text, should] : texts.items()) {
+      const bool does = grammar && fits(**grammar, text);
+      EXPECT_EQ(does, should.get<bool>())
+          << form << " and " << text << (grammar ? "" : ": " + grammar.error().text());
+      if (does) ++accepted;
+    }
+  }
+  EXPECT_GT(accepted, 300U);
+  EXPECT_LT(refused * 20, forms);
+}
+
+TEST(GrammarGolden, RandomRegularExpressions) {
+  check_random("random_regex",
+               [](const OrderedJson& form) { return regex_grammar(form.get<std::string>()); });
+}
+
+TEST(GrammarGolden, RandomJsonSchemas) {
+  check_random("random_schemas",
+               [](const OrderedJson& form) { return json_schema_grammar(form.dump()); });
+}
+
 // Texts of "type": "object" schemas are objects of json_object_grammar(), and other values are not.
 TEST(GrammarGolden, JsonObjects) {
   const GrammarPointer grammar = must_compile(json_object_grammar(), "JSON object");

@@ -42,6 +42,12 @@ constexpr const char* kMixed = R"({"type": "array", "minItems": 1, "maxItems": 4
 constexpr const char* kLong = R"({"type": "object", "additionalProperties": {"type": "string",
   "minLength": 8, "maxLength": 300}})";
 
+constexpr const char* kCounted = R"({"type": "object", "properties": {
+  "a": {"type": "string", "pattern": "^[a-f\u00e9\"\n]{3,20}$", "minLength": 10},
+  "b": {"type": "string", "pattern": "^.{9,}$"},
+  "c": {"enum": ["one", "on\"e", "other", 17, 170, null, [1, {"a": "b"}], "\u00e9t\u00e9"]}},
+  "additionalProperties": {"enum": ["x"]}, "required": ["a", "b", "c"]})";
+
 constexpr const char* kFormats = R"({"type": "object", "properties": {
   "date": {"type": "string", "format": "date"}, "time": {"type": "string", "format": "time"},
   "at": {"type": "string", "format": "date-time"}, "id": {"type": "string", "format": "uuid"},
@@ -159,7 +165,7 @@ void expect_equal_to_brute_force(const GrammarPointer& grammar, const Vocabulary
 TEST(TokenMask, EqualsBruteForceOnTheTinyVocabulary) {
   std::mt19937 random(1);
   std::vector<GrammarPointer> grammars;
-  for (const char* schema : {kPerson, kTree, kOpen, kMixed, kLong, kFormats, "true"}) {
+  for (const char* schema : {kPerson, kTree, kOpen, kMixed, kLong, kCounted, kFormats, "true"}) {
     grammars.push_back(schema_of(schema));
   }
   for (const char* pattern : {"(a|b)*abb", ".*the.*", "[^a]{3,9}", R"(\d+(,\d+)*|e(n|ne)*)"}) {
@@ -184,6 +190,10 @@ TEST(TokenMask, EqualsBruteForceOnTheLlama3Vocabulary) {
       {kPerson, "{\"name\": \"12345678901\xC3"},
       {kPerson, "{\"name\": \"123456\\u00"},
       {kLong, R"({"a)"},
+      {kCounted, R"({"a": "abc)"},
+      {kCounted, R"({"a": "abcdefabcd", "b": "123456)"},
+      {kCounted, R"({"a": "abcdefabcd", "b": "123456789", "c": "o)"},
+      {kCounted, R"({"a": "abcdefabcd", "b": "123456789", "c": "one", "a)"},
       {kLong, R"({"a": "12345)"},
       {kPerson, R"({"name": "Zoe","age":1)"},
       {kOpen, R"({"id": 5,)"},
