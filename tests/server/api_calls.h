@@ -123,7 +123,8 @@ struct Answer {
       for (const Json& c : event.at("choices")) {
         if (c.at("index").get<std::size_t>() != choice) continue;
         if (c.contains("text")) joined += c["text"].get<std::string>();
-        if (c.contains("delta")) joined += c["delta"].value("content", std::string());
+        const Json content = c.contains("delta") ? c["delta"].value("content", Json()) : Json();
+        if (content.is_string()) joined += content.get<std::string>();
       }
     }
     return joined;
