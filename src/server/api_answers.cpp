@@ -140,7 +140,7 @@ Status Api::start(const AnswerRequest& request, const std::vector<Prompt>& promp
   AnswerGroupOptions options;
   options.stream = request.stream;
   options.prompt_field = prompt_field;
-  options.shutting_down = [this] { return state_.load() == State::kDraining; };
+  options.unavailable = [this] { return unavailable(); };
   options.aside = [this](std::function<void()> work) { return work_.post(std::move(work)); };
   const auto group = std::make_shared<AnswerGroup>(exchange, std::move(format), std::move(options));
   group->start(*engine_.load(), std::move(tasks));

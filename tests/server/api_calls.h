@@ -277,8 +277,9 @@ class TestApi {
   }
 
   // What the command does when the weights are there.
-  TestApi& load() {
-    auto engine = Engine::create(model_->runner(), setting_.engine);
+  TestApi& load() { return load_on(model_->runner()); }
+  TestApi& load_on(ModelRunner& runner) {
+    auto engine = Engine::create(runner, setting_.engine);
     EXPECT_TRUE(engine.has_value()) << engine.error().text();
     engine_ = std::move(*engine);
     const std::int64_t most = engine_->max_tokens_per_request();

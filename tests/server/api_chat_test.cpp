@@ -80,6 +80,7 @@ TEST(Chat, CaseC28TheStreamIsTheWholeAnswer) {
   for (const Json& event : stream.events) {
     EXPECT_EQ(event.at("object"), "chat.completion.chunk");
     EXPECT_EQ(event.at("id"), stream.events[0].at("id"));
+    EXPECT_EQ(event.at("created"), stream.events[0].at("created"));
     EXPECT_FALSE(event.contains("usage"));
   }
 }
