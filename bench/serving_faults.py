@@ -2,9 +2,14 @@
 """What serving costs, and what it keeps when clients misbehave: one figure per sub-command.
 
     bench/serving_faults.py MODEL.gguf streams       tokens/s of 32 streams over HTTP beside the engine's own steps
+    bench/serving_faults.py MODEL.gguf long-prompt   a long prompt among 8 running streams: their inter-token latency
     bench/serving_faults.py MODEL.gguf disconnects   500 clients that hang up in 10 s: gauges and KV pages afterwards
     bench/serving_faults.py MODEL.gguf soak          2,000 short requests: growth of the server's own memory
-    bench/serving_faults.py MODEL.gguf long-prompt   a long prompt among 8 running streams: their inter-token latency
+    bench/serving_faults.py MODEL.gguf idle          2,000 streams that wait: what the server needs for them
+    bench/serving_faults.py MODEL.gguf killed        clients that end by kill -9 in the middle of their streams
+    bench/serving_faults.py MODEL.gguf malformed     30 s of requests that a small fuzzer makes
+    bench/serving_faults.py MODEL.gguf sigterm       SIGTERM among 96 answers: each ends, or is told why not
+    bench/serving_faults.py MODEL.gguf full-log      an access log that takes no more for a while
 
 Each starts a server of its own (--serve-args "..." are more options for it) and ends with status 1 where the goal is
 missed. `long-prompt` scales the model's rope for the length (--rope-scaling).
@@ -15,98 +20,18 @@ import contextlib
 import json
 import os
 import random
-import re
 import shlex
 import socket
 import statistics
 import struct
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 
-import serving
+import serving_hostile
+from serving_tools import (ask, bench, bench_serve, descriptors, gauges, idle_gauges, own_memory, percentile, random_ids,
+                           send_request, server, stream)
 
 CHUNK = 512  # --prefill-chunk
-GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
-
-
-def percentile(values, percent):
-    """By linear interpolation, as bench-serve does it."""
-    values = sorted(values)
-    place = percent / 100 * (len(values) - 1)
-    below = int(place)
-    above = min(below + 1, len(values) - 1)
-    return values[below] + (values[above] - values[below]) * (place - below)
-
-
-@contextlib.contextmanager
-def server(args, *options):
-    names = argparse.Namespace(program=args.program, model=args.model, threads=args.threads, context=0, start_s=120.0)
-    started = serving.Server(names, " ".join((serving.OURS, args.serve_args, *options)))
-    try:
-        yield started
-    finally:
-        started.close()
-
-
-def gauges(url):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url + "/metrics", timeout=10) as reply:
-        text = reply.read().decode()
-    return {name: float(re.search(rf"^{re.escape(name)}\S* (\S+)$", text, re.M).group(1)) for name in GAUGES}
-
-
-def bench_serve(args, url, *options):
-    """The JSON of a run without a failure."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = os.path.join(folder, "load.json")
-        done = subprocess.run([args.program, "bench-serve", "--base-url", url, "--ignore-eos", "--output", output,
-                               *map(str, options)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"serving_faults.py: {done.stderr.strip()}")
-        with open(output, encoding="utf-8") as file:
-            result = json.load(file)
-    if result["failed"]:
-        sys.exit(f"serving_faults.py: {result['failed']} requests failed: {next(filter(None, result['errors']))}")
-    return result
-
-
-def bench(args, work, *options):
-    """Seconds of each step of `llama-tg bench --measure`."""
-    lines = subprocess.run([args.program, "bench", "--model", args.model, "--threads", str(args.threads), "--measure",
-                            work, *options], capture_output=True, text=True, check=True).stdout.splitlines()
-    return json.loads(lines[1])["step_s"]
-
-
-async def stream(url, body):
-    """Yields (seconds, event) of each event of a completion that has text."""
-    host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
-    try:
-        data = json.dumps(body | {"stream": True}).encode()
-        writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-                     f"Connection: close\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
-        status = (await reader.readline()).split()[1]
-        if status != b"200":
-            raise RuntimeError(f"HTTP {status.decode()}: {(await reader.read()).decode()[-300:]}")
-        while line := await reader.readline():
-            # The server writes an event as one piece, so the lines of the chunked coding stand between them.
-            if not line.startswith(b"data: {"):
-                continue
-            event = json.loads(line[6:])
-            if "error" in event:
-                raise RuntimeError(event["error"]["message"])
-            if any(choice["text"] for choice in event["choices"]):
-                yield time.monotonic(), event
-    finally:
-        writer.close()
-
-
-def random_ids(seed, count):
-    source = random.Random(seed)
-    return [source.randrange(1000, 30000) for _ in range(count)]
 
 
 def http_rate(result):
@@ -141,11 +66,9 @@ def streams(args):
 
 async def hang_up(url, number, counts):
     """One client: leaves while it waits, or in the middle of its answer, in good order or with a reset."""
-    host, port = url.removeprefix("http://").split(":")
     source = random.Random(number)
-    reader, writer = await asyncio.open_connection(host, int(port))
-    data = json.dumps({"prompt": random_ids(number, 64), "max_tokens": 500, "ignore_eos": True, "stream": True}).encode()
-    writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+    reader, writer = await send_request(url, "/v1/completions", {"prompt": random_ids(number, 64), "max_tokens": 500,
+                                                                 "ignore_eos": True, "stream": True})
     got = b""
     deadline = time.monotonic() + source.uniform(0.0, 2.0)
     with contextlib.suppress(asyncio.TimeoutError):
@@ -172,10 +95,7 @@ def disconnects(args):
     with server(args) as served:
         before = gauges(served.url)
         counts = asyncio.run(all_clients(served.url))
-        gone = time.monotonic()
-        while any((now := gauges(served.url)).values()) and time.monotonic() < gone + 30:
-            time.sleep(0.05)
-        seconds = time.monotonic() - gone
+        seconds, now = idle_gauges(served.url)
         print(f"{args.count} clients hung up in {args.within_s:g} s: "
               + ", ".join(f"{count} with status {status}, {text}" for (status, text), count in sorted(counts.items())))
         print(f"before {before}\nafter {seconds:.2f} s {now}", flush=True)
@@ -185,28 +105,30 @@ def disconnects(args):
     return not any(now.values()) and not any(after.values())
 
 
-def own_memory(pid):
-    """KiB of RssAnon and VmSwap: not files, which come and go with the page cache."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return sum(int(kib) for kib in re.findall(r"^(?:RssAnon|VmSwap):\s+(\d+) kB", file.read(), re.M))
-
-
 def soak(args):
+    """Case C35: eight at a time, every text another one."""
+    async def some(url, numbers):
+        async def one(worker):
+            for number in numbers[worker::8]:
+                text = f"Request number {number}: tell me about item {number}."
+                status, _ = await ask(url, {"prompt": text, "max_tokens": 32, "temperature": 0.7, "seed": 1, "logprobs": 5,
+                                            "ignore_eos": True})
+                if status != 200:
+                    sys.exit(f"serving_faults.py: request {number}: status {status}")
+        await asyncio.gather(*(one(worker) for worker in range(8)))
+
     with server(args) as served:
-        sizes = [own_memory(served.process.pid)]
-        load = ("--max-concurrency", 32, "--input-len", 16, "--output-len", 8)
-        bench_serve(args, served.url, "--num-prompts", args.warmup, "--seed", 1, *load)
-        sizes.append(own_memory(served.process.pid))
-        parts = 4
-        for part in range(parts):
-            bench_serve(args, served.url, "--num-prompts", args.count // parts, "--seed", 2 + part, *load)
-            sizes.append(own_memory(served.process.pid))
-        print("RssAnon + VmSwap in MiB: ready {:.1f}, after {} requests {:.1f}, then after each {}: {}".format(
-            sizes[0] / 1024, args.warmup, sizes[1] / 1024, args.count // parts,
-            ", ".join(f"{size / 1024:.1f}" for size in sizes[2:])))
+        pid = served.process.pid
+        sizes, files = [own_memory(pid)], [descriptors(pid)]
+        for first in range(0, args.count, 200):
+            asyncio.run(some(served.url, range(first + 1, min(first + 200, args.count) + 1)))
+            sizes.append(own_memory(pid))
+            files.append(descriptors(pid))
+    print("RssAnon + VmSwap in MiB: ready {:.1f}, then after each 200 requests {}".format(
+        sizes[0] / 1024, ", ".join(f"{size / 1024:.1f}" for size in sizes[1:])))
     grown = (sizes[-1] - sizes[1]) / 1024
-    print(f"{args.count} requests: {grown:+.1f} MiB, goal below 32 ({(sizes[-1] - sizes[0]) / 1024:+.1f} from the start)")
-    return grown < 32
+    print(f"from request 200 to {args.count}: {grown:+.1f} MiB, goal below 32; descriptors {files[1]} and {files[-1]}")
+    return grown < 32 and files[-1] <= files[1]
 
 
 def long_prompt(args):
@@ -287,7 +209,16 @@ def main():
     one.add_argument("--within-s", type=float, default=10.0)
     one = command("soak", soak)
     one.add_argument("--count", type=int, default=2000)
-    one.add_argument("--warmup", type=int, default=64)
+    one = command("idle", serving_hostile.idle)
+    one.add_argument("--count", type=int, default=2000)
+    one = command("killed", serving_hostile.killed)
+    one.add_argument("--clients", type=int, default=8)
+    one.add_argument("--rounds", type=int, default=5)
+    one = command("malformed", serving_hostile.malformed)
+    one.add_argument("--seconds", type=float, default=30.0)
+    one.add_argument("--seed", type=int, default=1)
+    command("sigterm", serving_hostile.sigterm)
+    command("full-log", serving_hostile.full_log)
     one = command("long-prompt", long_prompt)
     one.add_argument("--prompt-len", type=int, default=32000)
     one.add_argument("--rope-scaling", default="linear:5", help="gives SmolLM2 a context of 40960")

@@ -91,16 +91,28 @@ TG_AMX_INLINE void end_sums(float* sums, std::int64_t rows) {
   }
 }
 
-// A group of one panel times two blocks of inputs: sums [block][half of the panel].
-TG_AMX_INLINE void two_blocks(const std::byte* w, const Bf16* x, const Bf16* second) {
+// A group of one panel times two blocks of inputs: sums [block][half of the panel]. They are loaded
+// from `from` and stored to `to` between the products, where that is not nullptr: all four at once
+// would leave the tile unit idle meanwhile.
+TG_AMX_INLINE void two_blocks(const std::byte* w, const Bf16* x, const Bf16* second,
+                              const float* from = nullptr, float* to = nullptr) {
+  if (from != nullptr) _tile_loadd(0, from, 64);
   _tile_loadd(6, w, kRowBytes);
   _tile_loadd(4, x, 64);
   _tile_dpbf16ps(0, 6, 4);
+  if (from != nullptr) _tile_loadd(1, from + kSums, 64);
   _tile_loadd(7, w + kHalf, kRowBytes);
   _tile_dpbf16ps(1, 7, 4);
+  if (from != nullptr) _tile_loadd(2, from + 2 * kSums, 64);
   _tile_loadd(5, second, 64);
   _tile_dpbf16ps(2, 6, 5);
+  if (from != nullptr) _tile_loadd(3, from + 3 * kSums, 64);
+  if (to != nullptr) _tile_stored(0, to, 64);
   _tile_dpbf16ps(3, 7, 5);
+  if (to == nullptr) return;
+  _tile_stored(1, to + kSums, 64);
+  _tile_stored(2, to + 2 * kSums, 64);
+  _tile_stored(3, to + 3 * kSums, 64);
 }
 
 // A group of kPanels panels, `stride` bytes apart, times one block: sums [panel][half].
@@ -154,8 +166,8 @@ TG_AMX void stream_one_block(const Work& t) {
   end_sums<2 * kPanelCount>(t.sums, rows);
 }
 
-// One panel times two blocks of 16 inputs, through a ring of kSlots groups.
-template <typename Expand, std::int64_t kSlots>
+// One panel times two blocks of 16 inputs.
+template <typename Expand>
 TG_AMX void stream_two_blocks(const Work& t) {
   const std::byte* w = t.w;
   const std::int64_t groups = t.groups;
@@ -166,10 +178,10 @@ TG_AMX void stream_two_blocks(const Work& t) {
   begin_sums<4>(t);
   for (std::int64_t g = 0; g <= groups; ++g) {
     if (g < groups) {
-      expand_group<Expand>(w, g, ring + g % kSlots * kExpandedBytes, Expand::kAheadOfTwo);
+      expand_group<Expand>(w, g, ring + g % kRing * kExpandedBytes, Expand::kAheadOfTwo);
     }
     if (g > 0) {
-      two_blocks(ring + (g - 1) % kSlots * kExpandedBytes, x, second);
+      two_blocks(ring + (g - 1) % kRing * kExpandedBytes, x, second);
       x += kTile * kGroup;
       second += kTile * kGroup;
     }
@@ -186,18 +198,18 @@ TG_AMX void reuse_two_blocks(const Work& t) {
   const std::byte* w = t.expanded;
   const std::byte* next = t.next;
   const std::int64_t next_lines = t.next_lines;
-  float* sums = t.sums;
-  begin_sums<4>(t);
+  float* const sums = t.sums;
+  const bool first = t.first;
+  if (first) begin_sums<4>(t);
   for (std::int64_t g = 0; g < groups; ++g) {
     for (std::int64_t line = 0; line < next_lines; ++line, next += 64) {
       _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
     }
-    two_blocks(w, x, second);
+    two_blocks(w, x, second, g == 0 && !first ? sums : nullptr, g + 1 == groups ? sums : nullptr);
     w += kExpandedBytes;
     x += kTile * kGroup;
     second += kTile * kGroup;
   }
-  end_sums<4>(sums, kTile);
 }
 
 TG_AMX void reuse_one_block(const Work& t) {
@@ -270,7 +282,7 @@ TG_AMX void two_blocks_of_inputs(const MatmulArgs& args, Work work, std::int64_t
   work.second = args.tiles.tile(1, 0);
   for (std::int64_t p = panel_begin; p < panel_end; ++p) {
     work.w = args.w.panel_data(p);
-    stream_two_blocks<Expand, kRing>(work);
+    stream_two_blocks<Expand>(work);
     deliver(args, work.sums, p, 0, kTile, kTile);
     deliver(args, work.sums + 2 * kSums, p, kTile, args.tiles.rows - kTile, kTile);
   }
@@ -311,6 +323,17 @@ const std::byte* chunk_behind(const PackedView& w, const Place& at) {
   return group < w.groups() ? chunk(at.first, group) : chunk(at.last, 0);
 }
 
+// All groups of a chunk. Its lines were asked for during the chunk before. (In step with the first
+// products, as for fewer inputs, it took longer: both wait for the level-2 cache.)
+template <typename Expand>
+TG_AMX void expand_chunk(const std::byte* w, const Work& t) {
+  const std::int64_t groups = t.groups;
+  std::byte* const to = t.expanded;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    expand_group<Expand>(w, g, to + g * kExpandedBytes, 0);
+  }
+}
+
 // Blocks [begin, end) of more than 32 inputs; `begin` is even and there are at least two.
 template <typename Expand>
 TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::int64_t end,
@@ -324,16 +347,15 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
   Work work;
   work.rows = kTile;
   work.expanded = expanded;
-  // So many that all are asked for before the last pair of blocks.
-  const std::int64_t pairs_behind = std::max<std::int64_t>(1, blocks / 2 - 1);
-  work.next_lines = (group_bytes(Expand::kFormat) / 64 + pairs_behind - 1) / pairs_behind;
+  const std::int64_t pairs = blocks / 2;
+  work.next_lines = (group_bytes(Expand::kFormat) / 64 + pairs - 1) / pairs;
   for (std::int64_t first = panel_begin; first < panel_end; first += kPanels) {
     const std::int64_t last = std::min(panel_end, first + kPanels);
     for (std::int64_t g = 0; g < x.groups; g += InputTiles::kChunk) {
       work.groups = std::min(InputTiles::kChunk, x.groups - g);
       work.first = g == 0;
       for (std::int64_t p = first; p < last; ++p) {
-        work.w = args.w.panel_data(p) + groups_bytes(Expand::kFormat, g);
+        expand_chunk<Expand>(args.w.panel_data(p) + groups_bytes(Expand::kFormat, g), work);
         work.next = chunk_behind<Expand>(args.w, {first, last, p, g});
         for (std::int64_t b = 0; b < blocks; b += 2) {
           work.x = x.tile(begin + b, g);
@@ -343,12 +365,8 @@ TG_AMX void blocks_of_inputs(const MatmulArgs& args, std::int64_t begin, std::in
             continue;
           }
           work.second = x.tile(begin + b + 1, g);
-          if (b == 0) {
-            stream_two_blocks<Expand, InputTiles::kChunk>(work);
-          } else {
-            reuse_two_blocks(work);
-            work.next += work.groups * work.next_lines * 64;
-          }
+          reuse_two_blocks(work);
+          work.next += work.groups * work.next_lines * 64;
         }
       }
     }

@@ -130,6 +130,7 @@ Status read_response_format(const RequestFields& fields, AnswerRequest& request)
     return field_error("response_format", "response_format.json_schema must be an object");
   }
   const RequestFields schema_fields(*wrapper, "response_format.json_schema");
+  TG_ASSIGN(const auto name, schema_fields.text("name"));
   const RequestJson* schema = schema_fields.find("schema");
   if (schema == nullptr) {
     return field_error("response_format", "response_format.json_schema.schema is missing");

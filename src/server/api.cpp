@@ -83,7 +83,8 @@ void Api::serve_with(EngineThread& engine, std::int64_t max_tokens) {
 void Api::drain() { state_ = State::kDraining; }
 
 std::optional<HttpResponse> Api::refuse(const HttpRequest& request) const {
-  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  std::string_view method = request.method;
+  if (method == "HEAD") method = "GET";
   const Route* route = find_route(request.path);
   if (route == nullptr || (route->action == RouteAction::kMetrics && options_.metrics == nullptr)) {
     return error_response(ApiError{404, fmt::format("{}: no such path", shown_text(request.path))});

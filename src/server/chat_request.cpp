@@ -45,11 +45,22 @@ Result<std::string> read_content(const RequestJson& content, const std::string& 
   return joined;
 }
 
+// "type" of tools, their calls and their choice: functions are all that models know here.
+Status check_function_type(const RequestFields& fields) {
+  TG_ASSIGN(const auto type, fields.text("type"));
+  if (!type || *type == "function") return {};
+  const std::string place = fields.path("type");
+  return field_error(place, "{} is {}, not function", place, shown_value(RequestJson(*type)));
+}
+
 // One call of an earlier answer, its arguments as an object.
 Result<RequestJson> read_tool_call(const RequestJson& call, const std::string& place) {
   if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) {
     return field_error(place, "{} is no tool call: it has no \"function\"", place);
   }
+  const RequestFields fields(call, place);
+  TG_RETURN_IF_ERROR(check_function_type(fields));
+  TG_ASSIGN(const auto id, fields.text("id"));
   const RequestFields function(call["function"], place + ".function");
   TG_ASSIGN(const auto name, function.text("name"));
   if (!name) return field_error(place, "{}.function.name is missing", place);
@@ -73,7 +84,7 @@ Result<RequestJson> read_tool_call(const RequestJson& call, const std::string& p
   }
   RequestJson read = {{"type", "function"},
                       {"function", {{"name", *name}, {"arguments", std::move(arguments)}}}};
-  if (const auto id = call.find("id"); id != call.end() && id->is_string()) read["id"] = *id;
+  if (id) read["id"] = *id;
   return read;
 }
 
@@ -109,7 +120,9 @@ Result<RequestJson> read_message(const RequestJson& given, const std::string& pl
   const std::string content_place = fields.path("content");
   if (const RequestJson* content = fields.find("content")) {
     TG_ASSIGN(message["content"], read_content(*content, content_place));
-  } else if (!message.contains("tool_calls")) {
+  } else if (message.contains("tool_calls")) {
+    message["content"] = nullptr;  // some templates (DeepSeek's) know a call by it
+  } else {
     return field_error(content_place, "{} is missing", content_place);
   }
   for (const char* key : {"name", "tool_call_id"}) {
@@ -129,11 +142,13 @@ Result<RequestJson> read_tools(const RequestFields& fields) {
     if (!tool.is_object() || !tool.contains("function") || !tool["function"].is_object()) {
       return field_error(place, "{} is no object with a \"function\"", place);
     }
+    TG_RETURN_IF_ERROR(check_function_type(RequestFields(tool, place)));
     const RequestFields function(tool["function"], place + ".function");
     TG_ASSIGN(const auto name, function.text("name"));
     if (!name || name->empty()) {
       return field_error(place, "{}.function.name is missing", place);
     }
+    TG_ASSIGN(const auto description, function.text("description"));
     const RequestJson* parameters = function.find("parameters");
     if (parameters != nullptr && !parameters->is_object()) {
       return function.wrong("parameters", *parameters, "a JSON schema");
@@ -159,7 +174,9 @@ Result<ToolChoice> read_tool_choice(const RequestFields& fields, const RequestJs
     return fields.wrong("tool_choice", *choice,
                         "none, auto, required or {\"type\": \"function\", \"function\": ...}");
   }
-  TG_ASSIGN(const auto name, RequestFields((*choice)["function"], "tool_choice").text("name"));
+  TG_RETURN_IF_ERROR(check_function_type(RequestFields(*choice, "tool_choice")));
+  TG_ASSIGN(const auto name,
+            RequestFields((*choice)["function"], "tool_choice.function").text("name"));
   read.kind = ToolChoice::Kind::kNamed;
   read.name = name.value_or("");
   for (const RequestJson& tool : tools) {

@@ -124,7 +124,12 @@ std::optional<std::int64_t> whole_number(const RequestJson& value) {
     return static_cast<std::int64_t>(number);
   }
   if (value.is_number_integer()) return value.get<std::int64_t>();
-  return {};
+  if (!value.is_number_float()) return {};
+  const auto number = value.get<double>();
+  // A longer whole number has become the nearest double, at the ends of the range a wrong one.
+  constexpr double kEnd = 0x1p63;
+  if (!(number > -kEnd && number < kEnd) || number != std::trunc(number)) return {};
+  return static_cast<std::int64_t>(number);
 }
 
 const RequestJson* RequestFields::find(const char* key) const {

@@ -59,7 +59,7 @@ class RequestFields {
   std::string place_;
 };
 
-// A whole number that fits 64 bits; "1.0" is none.
+// A whole number that fits 64 bits; 16.0 and 1.6e1 are 16, as to JSON schemas.
 std::optional<std::int64_t> whole_number(const RequestJson& value);
 
 }  // namespace tg

@@ -23,6 +23,18 @@ RequestJson shielded(const Tokenizer& tokenizer, RequestJson value) {
   return value;
 }
 
+// Whether there was a message without a content, as calls of tools mostly are: an empty one now.
+bool fill_contents(RequestJson& messages) {
+  bool filled = false;
+  for (RequestJson& message : messages) {
+    RequestJson& content = message["content"];
+    if (!content.is_null()) continue;
+    content = "";
+    filled = true;
+  }
+  return filled;
+}
+
 std::tm local_time() {
   const std::time_t now = std::time(nullptr);
   std::tm parts = {};
@@ -47,7 +59,9 @@ Result<std::vector<TokenId>> encode_messages(const ServedModel& model, const Cha
   input.bos_token = model.bos_text;
   input.eos_token = model.eos_text;
   input.now = local_time();  // some templates (Granite, SmolLM3, gpt-oss) fail without a clock
-  const Result<std::string> text = model.chat_template->render(input);
+  Result<std::string> text = model.chat_template->render(input);
+  // Many templates add texts together and know nothing of calls.
+  if (!text && fill_contents(input.messages)) text = model.chat_template->render(input);
   if (!text) return field_error("messages", "the chat template: {}", text.error().text());
   return encode_shielded(tokenizer, *text);
 }

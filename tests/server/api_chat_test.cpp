@@ -204,6 +204,18 @@ TEST(Chat, AToolConversationAndARefusingTemplate) {
   const Answer fine =
       server.post(kChat, with(kHi, {{"messages", turns}, {"tools", kTools}, {"max_tokens", 2}}));
   EXPECT_EQ(fine.status, 200) << fine.body.dump();
+  // To a template that adds texts together the call is an empty turn; one that asks for none gets
+  // it.
+  TestApi simple({.chat_template = "chatml"});
+  simple.load();
+  Json empty = turns;
+  empty[1] = {{"role", "assistant"}, {"content", ""}};
+  EXPECT_EQ(simple.post("/tokenize", {{"messages", turns}}).body,
+            simple.post("/tokenize", {{"messages", empty}}).body);
+  TestApi asking({.chat_template = TG_SOURCE_DIR "/tests/golden/templates/deepseek-r1.jinja"});
+  asking.load();
+  EXPECT_GT(asking.post("/tokenize", {{"messages", turns}}).body.at("count"),
+            asking.post("/tokenize", {{"messages", empty}}).body.at("count"));
   Json two_calls = turns;
   two_calls[1]["tool_calls"].push_back(two_calls[1]["tool_calls"][0]);
   const Answer refused = server.post(kChat, with(kHi, {{"messages", two_calls}}));

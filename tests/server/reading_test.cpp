@@ -121,6 +121,24 @@ TEST(CompletionRequest, ReadsEveryField) {
   EXPECT_EQ(with_fields(R"("max_tokens":null)")->answer.max_tokens, std::nullopt);
 }
 
+// JSON has one kind of number, and some clients have too.
+TEST(CompletionRequest, WholeNumbersMayBeSpelledWithAPoint) {
+  const auto read = read_completion(
+      R"({"prompt":[1.0,2e0],"max_tokens":16.0,"seed":1e18,"top_k":-1.0,"n":2.00,"logprobs":5.0,
+          "stop_token_ids":[7.0]})");
+  ASSERT_TRUE(read.has_value()) << read.error().text();
+  EXPECT_EQ(std::get<1>(read->prompts[0]), (std::vector<TokenId>{1, 2}));
+  EXPECT_EQ(read->answer.max_tokens, 16);
+  EXPECT_EQ(read->answer.seed, 1000000000000000000U);
+  EXPECT_EQ(read->answer.sampling.top_k, -1);
+  EXPECT_EQ(read->answer.choices, 2);
+  EXPECT_EQ(read->answer.sampling.top_logprobs, 5);
+  EXPECT_EQ(read->answer.stop_token_ids, std::vector<TokenId>{7});
+  for (const double none : {0x1p63, -0x1p63, 1e300, -1e19, 0.5, 1e-300}) {
+    EXPECT_EQ(whole_number(RequestJson(none)), std::nullopt) << none;
+  }
+}
+
 TEST(CompletionRequest, RefusesByField) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {R"("temperature":2.5)", "temperature"},
@@ -158,6 +176,8 @@ TEST(CompletionRequest, RefusesByField) {
       {R"("guided_regex":"a","min_tokens":2)", "min_tokens"},
       {R"("response_format":{"type":"xml"})", "response_format"},
       {R"("response_format":{"type":"json_schema"})", "response_format"},
+      {R"("response_format":{"type":"json_schema","json_schema":{"name":1,"schema":{}}})",
+       "response_format.json_schema.name"},
   };
   for (const auto& [fields, param] : wrong) {
     const auto read = with_fields(fields);
@@ -208,7 +228,7 @@ TEST(ChatRequest, MakesMessagesForTemplates) {
             R"([{"role":"system","content":"Be brief"},)"
             R"({"role":"user","content":"a\nb","name":"Ann"},)"
             R"({"role":"assistant","tool_calls":[{"type":"function","function":)"
-            R"({"name":"f","arguments":{"x":1}},"id":"c1"}]},)"
+            R"({"name":"f","arguments":{"x":1}},"id":"c1"}],"content":null},)"
             R"({"role":"tool","content":"2","tool_call_id":"c1"}])");
   EXPECT_EQ(read->answer.sampling.top_logprobs, 2);
   EXPECT_EQ(read->answer.max_tokens, 9);
@@ -237,6 +257,20 @@ TEST(ChatRequest, RefusesByPath) {
   EXPECT_EQ(place_of(user + tool + R"("tool_choice":"required","guided_regex":"a")"),
             "tool_choice");
   EXPECT_EQ(place_of(user + tool + R"("tool_choice":"auto")"), "taken");
+  EXPECT_EQ(place_of(user + tool + R"("tool_choice":{"function":{"name":"f"}})"), "taken");
+  // Functions are the only kind, wherever one is named.
+  EXPECT_EQ(place_of(user + R"("tools":[{"type":"custom","function":{"name":"f"}}])"),
+            "tools[0].type");
+  EXPECT_EQ(place_of(user + R"("tools":[{"function":{"name":"f","description":1}}])"),
+            "tools[0].function.description");
+  EXPECT_EQ(place_of(user + tool + R"("tool_choice":{"type":1,"function":{"name":"f"}})"),
+            "tool_choice.type");
+  EXPECT_EQ(place_of(R"("messages":[{"role":"assistant","tool_calls":[{"type":"custom",
+                       "function":{"name":"f"}}]}])"),
+            "messages[0].tool_calls[0].type");
+  EXPECT_EQ(place_of(R"("messages":[{"role":"assistant","tool_calls":[{"id":7,
+                       "function":{"name":"f"}}]}])"),
+            "messages[0].tool_calls[0].id");
   EXPECT_EQ(place_of(user + R"("continue_final_message":true)"), "continue_final_message");
 }
 
