@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DEMO_PROMPTS := demo/demo.json
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages program model demo test test-page bench lint sanitize install clean
+.PHONY: all help packages program model demo test test-page clients lm-eval bench lint sanitize install clean
 
 all: program
 
@@ -15,6 +15,8 @@ help:
 	@echo 'make model     fetch the small model; its path is the last line'
 	@echo 'make test      build and run all tests'
 	@echo 'make test-page the page of the server in headless Chromium (installs it, and playwright-core from npm)'
+	@echo 'make clients   the server beside the official OpenAI client, LangChain and schemathesis (own virtual environment)'
+	@echo 'make lm-eval   lm-evaluation-harness on the server and on transformers: the same scores (own virtual environment)'
 	@echo 'make bench     speed beside llama.cpp and OpenVINO on the same files (own virtual environments)'
 	@echo 'make lint      formatting, clang-tidy, house rules'
 	@echo 'make sanitize  reader tests under ASan and UBSan, fuzz targets for $(FUZZ_SECONDS) s each'
@@ -52,6 +54,14 @@ test: packages-build+test
 test-page: program
 	@tools/fetch_model.sh >/dev/null
 	tests/page/run.sh
+
+clients: program
+	@tools/fetch_model.sh >/dev/null
+	tests/clients/run.sh
+
+lm-eval: program
+	@tools/fetch_model.sh >/dev/null
+	tests/clients/lm_eval/run.sh
 
 bench: program
 	bench/peers/run.sh $(BENCH_OPTIONS)

@@ -562,6 +562,17 @@ FOUND = r"""
 {{ range(*l, *l) }}
 {{ dict(**d, a=1) }}
 {{ 'Ș ț Ȟ ǎ Ǜ Ȭ' | upper }} {{ 'Ș ț Ȟ ǎ Ǜ Ȭ' | lower }}
+{{ users | sort(attribute='name,age') | map(attribute='name') | list }} {{ [{'a': 1, 'b': 2}, {'a': 1, 'b': 1}, {'a': 0, 'b': 5}] | sort(attribute='a,b') }} {{ [{'a': 1, 'b': 2}, {'a': 1, 'b': 1}, {'a': 0, 'b': 5}] | sort(attribute='a,b', reverse=true) }} {{ [[1, 2], [0, 3]] | sort(attribute='0,1') }} {{ [[1, 2], [0, 3]] | sort(attribute=1) }}
+{{ users | sort(attribute='none') | map(attribute='name') | list }} {{ l | sort(attribute='x') }}
+{{ [{'a': 1}, {'b': 2}] | sort(attribute='a') }}
+{{ missing is callable }} {{ d.missing is callable }} {{ none is callable }}
+{{ l | map('string') | reverse }} {{ none_list | map('string') | reverse or 'none' }}
+{{ '' % missing }} {{ 'x%%' % [] }} {{ '%s' % missing }} {{ 'x' % range(3) }}
+{{ 'x' % d.keys() }}
+{{ 'x' % (l | map('string')) }}
+{{ '%(a)s' % missing }}
+{{ 1e308 | round(300, 'ceil') }}
+{{ raise_exception() }}
 """
 
 UNSUPPORTED = r"""
@@ -577,6 +588,8 @@ UNSUPPORTED = r"""
 {{ 'é'.isalpha() }}
 {{ joiner(',')() }}
 {{ '%g' % 1.5 }}
+{{ '%2000d' % 1 }}
+{{ '%.2000f' % 1 }}
 {{ s.expandtabs() }}
 {{ s | wordwrap(3) }}
 {% for x in l %}{{ loop.changed(x) }}{% endfor %}

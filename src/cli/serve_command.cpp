@@ -32,6 +32,10 @@ void add_serve_command(CLI::App& program, ChosenCommand& chosen) {
                    o->max_waiting);
   add_whole_number(*app, "--prefill-chunk", "prompt tokens of one request in a step", 1, kMostCount,
                    o->prefill_chunk);
+  add_whole_number(*app, "--busy-prefill-chunk",
+                   "prompt tokens of all requests in a step beside answers that stream: what these "
+                   "wait for between two tokens",
+                   1, kMostCount, o->busy_prefill_chunk);
   add_whole_number(*app, "--max-batched-tokens", "tokens of a step; default: 512 or --max-users", 1,
                    1 << 20, o->context.max_batched_tokens);
   app->add_option("--page-params,--page_params", o->context.page_params,

@@ -132,6 +132,7 @@ EngineOptions engine_options(const ServeOptions& o) {
   EngineOptions options;
   options.max_users = o.context.max_users;
   options.prefill_chunk = o.prefill_chunk;
+  options.prefill_rows = std::min(o.prefill_chunk, o.busy_prefill_chunk);
   options.prefix_cache = !o.no_prefix_cache;
   return options;
 }

@@ -142,6 +142,8 @@ Result<std::shared_ptr<const Form>> FormBuilder::finish() {
     return error(ErrorCode::kOutOfCapacity, "every text is nested at least {} deep; at most {}",
                  needed, Form::kMostDepth);
   }
+  form_.memory_ = sizeof(ByteAutomaton::State) * budget_.table_cells +
+                  sizeof(FormNode) * form_.nodes_.size() + sizeof(FormLeaf) * form_.leaves_.size();
   return std::make_shared<const Form>(std::move(form_));
 }
 

@@ -49,6 +49,7 @@ class Form {
   // The least depth of calls in which the rule can be ended from here: what is not started beyond
   // kMostDepth - this is sure to have an end. kNever: no text ends it.
   std::uint32_t depth_needed(FormNodeId id) const { return needed_[id]; }
+  std::size_t memory() const { return memory_; }  // bytes
 
  private:
   friend class FormBuilder;
@@ -59,6 +60,7 @@ class Form {
   std::vector<FormLeaf> leaves_;
   std::vector<FormNodeId> rules_;
   std::vector<std::uint32_t> needed_;
+  std::size_t memory_ = 0;
 };
 
 class FormBuilder {

@@ -80,6 +80,8 @@ Result<std::shared_ptr<const Grammar>> leaf_grammar(FormBuilder& builder, ByteAu
 
 }  // namespace
 
+std::size_t memory_of(const Grammar& grammar) { return grammar.form()->memory(); }
+
 Result<std::shared_ptr<const Grammar>> choice_grammar(std::span<const std::string> texts) {
   if (texts.empty()) return error(ErrorCode::kBadInput, "no text to choose from");
   for (std::size_t i = 0; i < texts.size(); ++i) {

@@ -29,6 +29,8 @@ std::shared_ptr<const TokenVocabulary> make_token_vocabulary(const Tokenizer& to
 // not understood (e.g. "$dynamicRef"), kOutOfCapacity with numbers where it becomes too large.
 // It keeps masks that were made of it: who gets the same form again should keep the Grammar.
 class Grammar;
+// The bytes of its automata; masks come on top, see token_masks.h.
+std::size_t memory_of(const Grammar& grammar);
 // One of the texts, none of them empty.
 Result<std::shared_ptr<const Grammar>> choice_grammar(std::span<const std::string> texts);
 // A regular expression over UTF-8 text that the whole answer has to match: see regex_parser.h.

@@ -40,8 +40,9 @@ void AnswerGroup::start(EngineThread& engine, std::vector<AnswerTask> tasks) {
     }
     const auto choices = static_cast<std::int64_t>(tasks.size());
     if (const Status status = submit(tasks); !status) {
-      const bool stops = status.error().code == ErrorCode::kBusy && options_.shutting_down();
-      fail(stops ? shutting_down_error() : api_error(status.error()));
+      std::optional<ApiError> why;
+      if (status.error().code == ErrorCode::kBusy) why = options_.unavailable();
+      fail(why ? *why : api_error(status.error()));
       return;
     }
     if (options_.stream) {

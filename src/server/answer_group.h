@@ -9,6 +9,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -29,7 +31,8 @@ struct AnswerTask {
 struct AnswerGroupOptions {
   bool stream = false;
   std::string prompt_field;  // what a refusal for length is about: "prompt", "messages"
-  std::function<bool()> shutting_down;
+  // Why the engine takes nothing any more; none: it is only full.
+  std::function<std::optional<ApiError>()> unavailable;
   // Runs long work elsewhere; false: not now.
   std::function<bool(std::function<void()>)> aside;
 };

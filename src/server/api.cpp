@@ -95,9 +95,7 @@ std::optional<HttpResponse> Api::refuse(const HttpRequest& request) const {
         401, "the request has no valid key (Authorization: Bearer KEY)", {}, "invalid_api_key"});
   }
   if (action_of(*route) == nullptr) return std::nullopt;
-  // While it loads, drains or has failed, health() says so in a 503.
-  HttpResponse ready = health();
-  if (ready.status != 200) return ready;
+  if (const std::optional<ApiError> why_not = unavailable()) return error_response(*why_not);
   return std::nullopt;
 }
 
@@ -142,21 +140,24 @@ HttpResponse Api::get(const Route& route, std::string_view path) const {
   }
 }
 
-HttpResponse Api::health() const {
+std::optional<ApiError> Api::unavailable() const {
   switch (state_.load()) {
     case State::kLoading:
-      return error_response(ApiError{503, "the model is being loaded", {}, "loading"});
+      return ApiError{503, "the model is being loaded", {}, "loading"};
     case State::kDraining:
-      return error_response(shutting_down_error());
+      return shutting_down_error();
     case State::kReady:
       break;
   }
   const EngineSnapshot engine = engine_.load()->snapshot();
-  if (engine.failed) {
-    return error_response(ApiError{
-        503, fmt::format("the engine has failed: {}", engine.failure.text()), {}, "engine_failed"});
-  }
-  return {.body = R"({"status":"ok"})"};
+  if (!engine.failed) return {};
+  return ApiError{
+      503, fmt::format("the engine has failed: {}", engine.failure.text()), {}, "engine_failed"};
+}
+
+HttpResponse Api::health() const {
+  const std::optional<ApiError> why_not = unavailable();
+  return why_not ? error_response(*why_not) : HttpResponse{.body = R"({"status":"ok"})"};
 }
 
 EngineSnapshot Api::snapshot() const {
@@ -188,14 +189,19 @@ HttpResponse Api::model(std::string_view id) const {
   return known ? HttpResponse{.body = model_card()} : error_response(known.error());
 }
 
+// The names of a tokenizer_config.json, as vLLM's: what is not there is null.
 HttpResponse Api::tokenizer_info() const {
   std::string eos = model_.eos_text;
   if (eos.empty() && !model_.stop_ids.empty()) {
     eos = model_.tokenizer->token_bytes(model_.stop_ids.front());
   }
-  std::string body = R"({"tokenizer_class":"llama-tg","bos_token":)" + json_string(model_.bos_text);
-  body += R"(,"eos_token":)" + json_string(eos) + R"(,"pad_token":null,"chat_template_name":)";
-  body += json_string(model_.chat_template_name);
+  std::string body = R"({"tokenizer_class":"llama-tg","bos_token":)";
+  append_json_or_null(body, model_.bos_text);
+  body += R"(,"eos_token":)";
+  append_json_or_null(body, eos);
+  body += R"(,"pad_token":null,"chat_template":)";
+  append_json_or_null(body, template_source(model_));
+  body += R"(,"chat_template_name":)" + json_string(model_.chat_template_name);
   body += fmt::format(R"(,"vocab_size":{},"model_max_length":{}}})", model_.tokenizer->vocab_size(),
                       model_.max_context);
   return {.body = std::move(body)};

@@ -64,6 +64,8 @@ class Api {
   static Action action_of(const Route& route);  // nullptr: answered at once, by get()
 
   HttpResponse get(const Route& route, std::string_view path) const;
+  // Why there are no answers now, a 503: it loads, drains or has failed.
+  std::optional<ApiError> unavailable() const;
   HttpResponse health() const;
   EngineSnapshot snapshot() const;  // nothing while it loads
   HttpResponse metrics() const;

@@ -99,7 +99,7 @@ Status Api::start(const AnswerRequest& request, const std::vector<Prompt>& promp
     return field_error(prompt_field, "{} prompts times n {} are {} answers; {} are the most",
                        prompts.size(), request.choices, answers, options_.most_answers);
   }
-  TG_ASSIGN(const std::shared_ptr<const Grammar> grammar, FormMasks::grammar(request.form));
+  TG_ASSIGN(const std::shared_ptr<const Grammar> grammar, forms_.grammar(request.form));
   std::vector<AnswerTask> tasks;
   for (const Prompt& prompt : prompts) {
     const std::optional<std::uint64_t> asked = request.seed ? request.seed : options_.seed;
@@ -140,7 +140,7 @@ Status Api::start(const AnswerRequest& request, const std::vector<Prompt>& promp
   AnswerGroupOptions options;
   options.stream = request.stream;
   options.prompt_field = prompt_field;
-  options.shutting_down = [this] { return state_.load() == State::kDraining; };
+  options.unavailable = [this] { return unavailable(); };
   options.aside = [this](std::function<void()> work) { return work_.post(std::move(work)); };
   const auto group = std::make_shared<AnswerGroup>(exchange, std::move(format), std::move(options));
   group->start(*engine_.load(), std::move(tasks));

@@ -28,14 +28,6 @@ const char* code_of(ErrorCode code) {
   return "";
 }
 
-void append_json_or_null(std::string& out, std::string_view text) {
-  if (text.empty()) {
-    out += "null";
-  } else {
-    append_json_string(out, text);
-  }
-}
-
 }  // namespace
 
 ApiError api_error(const Error& error) {

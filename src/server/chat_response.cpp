@@ -65,7 +65,10 @@ std::string ChatFormat::opening(std::int64_t choices) const {
   std::string out;
   for (std::int64_t choice = 0; choice < choices; ++choice) {
     begin_event(out, choice);
-    out += R"(,"delta":{"role":"assistant","content":""},"logprobs":null)";
+    // A call has no content, and what this becomes is not known yet.
+    out += R"(,"delta":{"role":"assistant","content":)";
+    out += tools_.empty() ? R"("")" : "null";
+    out += R"(},"logprobs":null)";
     append_chat_reason(out, {});
     end_event(out);
   }
@@ -106,7 +109,16 @@ void ChatFormat::add_end(std::string& out, std::int64_t choice, AnswerPiece rest
   begin_event(out, choice);
   if (!calls.empty()) {
     out += R"(,"delta":{"tool_calls":)" + calls_text(calls, choice, /*with_index=*/true) + "}";
-  } else if (rest.text.empty()) {
+    append_chat_logprobs(out, head(), rest.tokens);
+    append_chat_reason(out, {});
+    end_event(out);
+    // The reason comes by itself, as OpenAI's: its client takes a call for complete only then.
+    begin_event(out, choice);
+    out += R"(,"delta":{},"logprobs":null)";
+    append_chat_reason(out, kToolCalls);
+    return end_event(out);
+  }
+  if (rest.text.empty()) {
     out += R"(,"delta":{})";
   } else {
     out += R"(,"delta":{"content":)";
@@ -114,7 +126,7 @@ void ChatFormat::add_end(std::string& out, std::int64_t choice, AnswerPiece rest
     out += '}';
   }
   append_chat_logprobs(out, head(), rest.tokens);
-  append_chat_reason(out, calls.empty() ? finish_reason_text(reason) : kToolCalls);
+  append_chat_reason(out, finish_reason_text(reason));
   end_event(out);
 }
 

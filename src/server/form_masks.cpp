@@ -1,5 +1,6 @@
 #include "server/form_masks.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace tg {
@@ -33,13 +34,39 @@ Result<std::shared_ptr<const Grammar>> grammar_of_form(const AnswerForm& form) {
   return nullptr;
 }
 
+std::string key_of(const AnswerForm& form) {
+  std::string key = std::to_string(static_cast<int>(form.kind)) + form.source;
+  for (const std::string& choice : form.choices)
+    key += fmt::format(" {} {}", choice.size(), choice);
+  return key;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Grammar>> FormMasks::grammar(const AnswerForm& form) {
+  if (form.kind == AnswerForm::Kind::kAny) return nullptr;
+  const std::string key = key_of(form);
+  if (auto kept = find(key)) return kept;
   auto made = grammar_of_form(form);
   // Whatever the grammar calls it, the request is to blame.
   if (!made) return field_error(form.field, "{}: {}", form.field, made.error().text());
+  if (key.size() <= kMostSourceBytes && memory_of(**made) <= kMostGrammarBytes) keep(key, *made);
   return made;
+}
+
+std::shared_ptr<const Grammar> FormMasks::find(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(kept_.begin(), kept_.end(),
+                                  [&key](const Kept& kept) { return kept.first == key; });
+  if (found == kept_.end()) return nullptr;
+  std::rotate(found, found + 1, kept_.end());
+  return kept_.back().second;
+}
+
+void FormMasks::keep(const std::string& key, const std::shared_ptr<const Grammar>& grammar) {
+  const std::lock_guard lock(mutex_);
+  if (kept_.size() == kMostKept) kept_.erase(kept_.begin());
+  kept_.emplace_back(key, grammar);
 }
 
 std::unique_ptr<TokenMask> FormMasks::mask(const std::shared_ptr<const Grammar>& grammar) {

@@ -54,6 +54,14 @@ void append_json_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
+void append_json_or_null(std::string& out, std::string_view text) {
+  if (text.empty()) {
+    out += "null";
+  } else {
+    append_json_string(out, text);
+  }
+}
+
 void append_json_number(std::string& out, float value, float not_finite) {
   fmt::format_to(std::back_inserter(out), "{}", std::isfinite(value) ? value : not_finite);
 }

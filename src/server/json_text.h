@@ -11,6 +11,9 @@ namespace tg {
 // In quotes. Bytes that are no UTF-8 come out as U+FFFD, so that the line always is JSON.
 void append_json_string(std::string& out, std::string_view text);
 
+// The same, but null in place of an empty text.
+void append_json_or_null(std::string& out, std::string_view text);
+
 // The shortest digits that give the number back; what is not finite comes out as `not_finite`.
 void append_json_number(std::string& out, float value, float not_finite);
 

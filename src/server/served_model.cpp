@@ -66,4 +66,9 @@ Result<std::vector<TokenId>> encode_messages(const ServedModel& model, const Cha
   return encode_shielded(tokenizer, *text);
 }
 
+std::string_view template_source(const ServedModel& model) {
+  if (model.chat_template == nullptr) return {};
+  return model.chat_template->source();
+}
+
 }  // namespace tg

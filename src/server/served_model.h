@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -31,5 +32,7 @@ struct ServedModel {
 
 // The prompt of a conversation: special tokens in what the user wrote stay text.
 Result<std::vector<TokenId>> encode_messages(const ServedModel& model, const ChatMessages& chat);
+// Of the chat template; empty: there is none.
+std::string_view template_source(const ServedModel& model);
 
 }  // namespace tg

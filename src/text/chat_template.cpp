@@ -206,7 +206,7 @@ Result<std::string> template_text(const Config& value, bool for_tools) {
 
 Result<ChatTemplate> ChatTemplate::parse(std::string_view source, std::string name) {
   TG_ASSIGN(jinja::Template parsed, jinja::Template::parse(source, std::move(name)));
-  return ChatTemplate(std::move(parsed), asks_for_none(source));
+  return ChatTemplate(std::move(parsed), source, asks_for_none(source));
 }
 
 Result<std::string> ChatTemplate::render(const ChatInput& input) const {

@@ -49,11 +49,14 @@ class ChatTemplate {
 
   // A built-in's name, the path of a file, or what parse() was given.
   const std::string& name() const { return template_.name(); }
+  // What parse() read.
+  const std::string& source() const { return source_; }
 
  private:
-  ChatTemplate(jinja::Template parsed, bool keeps_null_content)
-      : template_(std::move(parsed)), keeps_null_content_(keeps_null_content) {}
+  ChatTemplate(jinja::Template parsed, std::string_view source, bool keeps_null_content)
+      : template_(std::move(parsed)), source_(source), keeps_null_content_(keeps_null_content) {}
   jinja::Template template_;
+  std::string source_;
   bool keeps_null_content_;
 };
 

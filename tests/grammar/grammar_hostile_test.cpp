@@ -2,7 +2,7 @@
 // memory, whatever they are.
 #include <gmock/gmock.h>
 
-#include "bounded.h"
+#include "base/bounded.h"
 #include "grammar_forms.h"
 
 namespace tg {

@@ -123,7 +123,8 @@ struct Answer {
       for (const Json& c : event.at("choices")) {
         if (c.at("index").get<std::size_t>() != choice) continue;
         if (c.contains("text")) joined += c["text"].get<std::string>();
-        if (c.contains("delta")) joined += c["delta"].value("content", std::string());
+        const Json content = c.contains("delta") ? c["delta"].value("content", Json()) : Json();
+        if (content.is_string()) joined += content.get<std::string>();
       }
     }
     return joined;
@@ -276,8 +277,9 @@ class TestApi {
   }
 
   // What the command does when the weights are there.
-  TestApi& load() {
-    auto engine = Engine::create(model_->runner(), setting_.engine);
+  TestApi& load() { return load_on(model_->runner()); }
+  TestApi& load_on(ModelRunner& runner) {
+    auto engine = Engine::create(runner, setting_.engine);
     EXPECT_TRUE(engine.has_value()) << engine.error().text();
     engine_ = std::move(*engine);
     const std::int64_t most = engine_->max_tokens_per_request();

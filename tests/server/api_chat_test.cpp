@@ -80,6 +80,7 @@ TEST(Chat, CaseC28TheStreamIsTheWholeAnswer) {
   for (const Json& event : stream.events) {
     EXPECT_EQ(event.at("object"), "chat.completion.chunk");
     EXPECT_EQ(event.at("id"), stream.events[0].at("id"));
+    EXPECT_EQ(event.at("created"), stream.events[0].at("created"));
     EXPECT_FALSE(event.contains("usage"));
   }
 }
@@ -171,6 +172,13 @@ TEST(Chat, AToolCallCanBeForced) {
     ASSERT_EQ(answer.status, 200) << answer.body.dump();
     EXPECT_EQ(calls_of(answer), Json::parse(R"([{"name":"stop_all","arguments":{"now":true}}])"));
     EXPECT_EQ(answer.finish_reason(), "tool_calls");
+    if (!stream) continue;
+    // The official client takes a call for complete when the reason comes behind it.
+    ASSERT_EQ(answer.events.size(), 3U);
+    EXPECT_EQ(answer.events[0]["choices"][0]["delta"],
+              Json::parse(R"({"role":"assistant","content":null})"));
+    EXPECT_TRUE(answer.events[1]["choices"][0]["finish_reason"].is_null());
+    EXPECT_EQ(answer.events[2]["choices"][0]["delta"], Json::object());
   }
   const Answer some = server.post(kChat, with(base, {{"tool_choice", "required"}}));
   ASSERT_EQ(some.status, 200) << some.body.dump();

@@ -41,6 +41,10 @@ TEST(Completions, CasesC22AndC24HaveTheirStatusAndUsage) {
       EXPECT_EQ(answer.status, c.at("expect"));
       if (c.at("expect") == 400) {
         expect_error(answer, 400);
+        if (c.at("name") == "huge") {
+          EXPECT_NE(answer.error().find("the context of 131072"), std::string::npos)
+              << answer.error();
+        }
         continue;
       }
       if (c.contains("usage")) {
@@ -72,14 +76,22 @@ TEST(Completions, CaseC05ABeginOfTextComesOnce) {
 TEST(Completions, CaseC08TinyTemperaturesAreGreedy) {
   TestApi server;
   server.load();
+  const Json neighbour = read_case("c10_seeded.json");
+  const std::string alone = server.post(kCompletions, neighbour).text();
   std::string greedy;
   for (const Json& c : read_cases("c08_temperature.jsonl")) {
     SCOPED_TRACE(c.at("name"));
-    const Answer answer = server.post(kCompletions, c.at("body"));
+    const auto beside = server.send(kCompletions, neighbour);
+    const Answer answer = server.post(kCompletions, with(c.at("body"), {{"logprobs", 5}}));
+    EXPECT_EQ(read_answer(*beside).text(), alone);
     ASSERT_EQ(answer.status, c.at("expect")) << answer.body.dump();
     if (answer.status == 400) {
       expect_error(answer, 400, "temperature");
       continue;
+    }
+    const Json& logprobs = answer.body["choices"][0]["logprobs"];
+    for (const Json& logprob : logprobs.at("token_logprobs")) {
+      EXPECT_TRUE(logprob.is_number() && logprob <= 0.0) << logprobs;
     }
     const double t = c.at("body").at("temperature");
     if (t == 0.0) greedy = answer.text();

@@ -1,8 +1,12 @@
 // The API around the answers: paths, methods, keys, states, broken bodies, models and tokens.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
 #include <string>
+#include <utility>
 
+#include "engine/fake_runner.h"
 #include "server/api_calls.h"
 #include "text/utf8.h"
 
@@ -102,6 +106,56 @@ TEST(Api, CaseC32HealthFollowsTheServersLife) {
   expect_error(read_answer(*plain), 503);
 }
 
+// The engine's thread is inside of a step, as with the longest prompt, for as long as it likes.
+TEST(Api, CaseC32HealthAnswersDuringAStep) {
+  FakeRunner runner({.vocab = 1024});
+  std::promise<void> entered;
+  std::promise<void> opened;
+  runner.in_step = [&, first = true]() mutable {
+    if (!std::exchange(first, false)) return;
+    entered.set_value();
+    opened.get_future().wait();
+  };
+  TestApi server;
+  server.load_on(runner);
+  const auto prompt = server.send(kCompletions, {{"prompt", "Hi"}, {"max_tokens", 2}});
+  entered.get_future().wait();
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(server.get("/health").status, 200);
+  EXPECT_EQ(server.get("/mesh").status, 200);
+  EXPECT_EQ(server.metric("vllm:num_requests_waiting") + server.metric("vllm:num_requests_running"),
+            1.0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+  EXPECT_FALSE(prompt->done());
+  opened.set_value();
+  EXPECT_EQ(read_answer(*prompt).status, 200);
+}
+
+TEST(Api, CaseC32AFailedEngineIsToldToEverybody) {
+  FakeRunner runner({.vocab = 1024});
+  runner.fail_at_step = 4;
+  runner.failures = 1000;
+  TestApi server;
+  server.load_on(runner);
+  const Json slow = {{"prompt", "Hi"}, {"max_tokens", 100}, {"ignore_eos", true}};
+  // As many failures in a row end the engine; each ends the answers of its step.
+  std::vector<Answer> ended;
+  for (int i = 0; i < 10 && server.get("/health").status == 200; ++i) {
+    ended.push_back(server.post(kCompletions, streamed(slow)));
+  }
+  ASSERT_FALSE(ended.empty());
+  ASSERT_FALSE(ended[0].events.empty());
+  EXPECT_EQ(ended[0].events.back().at("error").at("type"), "server_error");
+  expect_error(server.get("/health"), 503);
+  EXPECT_EQ(server.get("/health").body["error"]["code"], "engine_failed");
+  for (const Json& body : {slow, streamed(slow)}) {
+    const Answer refused = server.post(kCompletions, body);
+    expect_error(refused, 503);
+    EXPECT_EQ(refused.body["error"]["code"], "engine_failed");
+  }
+  EXPECT_EQ(server.get("/v1/models").status, 200);
+}
+
 TEST(Api, CaseC34CountersGrowByTheSumsOfUsage) {
   TestApi server;
   server.load();
@@ -127,7 +181,10 @@ TEST(Api, CaseC34CountersGrowByTheSumsOfUsage) {
   EXPECT_EQ(server.metric("vllm:generation_tokens_total"), completion_tokens);
   EXPECT_EQ(server.metric("vllm:num_requests_running"), 0.0);
   EXPECT_EQ(server.metric("vllm:num_requests_waiting"), 0.0);
+  EXPECT_EQ(server.metric("vllm:kv_cache_usage_perc"), 0.0);
   EXPECT_EQ(server.metric("vllm:time_to_first_token_seconds_count"), 15.0);
+  EXPECT_EQ(server.metric("vllm:request_success_total{finished_reason=\"length\""), 15.0);
+  EXPECT_EQ(server.metric("vllm:request_success_total{finished_reason=\"abort\""), 1.0);
 }
 
 TEST(Api, ModelsAndTokens) {
@@ -163,6 +220,19 @@ TEST(Api, ModelsAndTokens) {
   const Json info = server.get("/tokenizer_info").body;
   EXPECT_EQ(info.at("bos_token"), "<|begin_of_text|>");
   EXPECT_EQ(info.at("eos_token"), "<|eot_id|>");
+  EXPECT_EQ(info.at("chat_template"), *find_builtin_template("llama3"));
+  // What is not there is null: lm-evaluation-harness would look an empty token up.
+  ServedModel served = tiny_served({});
+  served.bos_text.clear();
+  served.chat_template = nullptr;
+  Api api(served, {});
+  const auto exchange = std::make_shared<FakeExchange>();
+  HttpRequest request;
+  request.method = "GET";
+  request.path = "/tokenizer_info";
+  api.handle(std::move(request), exchange);
+  const Json nulls = read_answer(*exchange).body;
+  EXPECT_TRUE(nulls.at("bos_token").is_null() && nulls.at("chat_template").is_null()) << nulls;
 }
 
 }  // namespace

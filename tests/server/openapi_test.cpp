@@ -50,7 +50,8 @@ TEST(OpenApi, IsTheFileAndNeedsNeitherKeyNorModel) {
   EXPECT_EQ(exchange->head.status, 200);
   EXPECT_EQ(exchange->head.content_type, "application/json");
   std::ifstream in(TG_SOURCE_DIR "/src/server/openapi.json", std::ios::binary);
-  EXPECT_EQ(exchange->head.body, std::string(std::istreambuf_iterator<char>(in), {}));
+  // Not EXPECT_EQ: it would print both.
+  EXPECT_TRUE(exchange->head.body == std::string(std::istreambuf_iterator<char>(in), {}));
   EXPECT_EQ(read.at("openapi"), "3.1.0");
 }
 

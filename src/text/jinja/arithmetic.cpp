@@ -153,11 +153,12 @@ Result<Value> percent_format(std::string_view format, const List& values, Meter&
   if (!meter.spend(static_cast<std::int64_t>(format.size() / 32))) return meter.exhausted();
   std::string out;
   std::size_t used = 0;
-  // A single dict or list is not used up: %(name)s may look things up in it.
+  // A single dict or list, or whatever else has items, is not used up: %(name)s may look things up
+  // in it.
   const bool may_be_left =
-      values.size() == 1 &&
-      (values[0].is_dict() ||
-       (values[0].is_sequence() && values[0].sequence().flavour != Sequence::Flavour::kTuple));
+      values.size() == 1 && (values[0].is_dict() || values[0].is_undefined() ||
+                             (values[0].is_sequence() && values[0].sequence().is_indexed() &&
+                              values[0].sequence().flavour != Sequence::Flavour::kTuple));
   for (std::size_t i = 0; i < format.size(); ++i) {
     if (format[i] != '%') {
       out += format[i];
@@ -191,13 +192,14 @@ Result<Value> percent_format(std::string_view format, const List& values, Meter&
         break;
       }
     }
-    // Widths and precisions above 1000 are of no use to a template.
+    constexpr std::size_t kMostPlaces = 1000;  // more are of no use to a template
     const auto number = [&](std::size_t otherwise) {
       std::size_t value = otherwise;
       for (bool first = true; i < format.size() && format[i] >= '0' && format[i] <= '9'; ++i) {
         value = first ? 0 : value;
         first = false;
-        value = std::min<std::size_t>(value * 10 + static_cast<std::size_t>(format[i] - '0'), 1000);
+        value = std::min<std::size_t>(value * 10 + static_cast<std::size_t>(format[i] - '0'),
+                                      kMostPlaces + 1);
       }
       return value;
     };
@@ -205,6 +207,9 @@ Result<Value> percent_format(std::string_view format, const List& values, Meter&
     const bool has_precision = i < format.size() && format[i] == '.';
     if (has_precision) ++i;
     const std::size_t precision = has_precision ? number(0) : 6;
+    if (width > kMostPlaces || precision > kMostPlaces) {
+      return error(ErrorCode::kUnsupported, "format: a width or precision above {}", kMostPlaces);
+    }
     if (i >= format.size()) return error(ErrorCode::kBadInput, "incomplete format");
     const char kind = format[i];
     if (kind == '%') {

@@ -400,7 +400,8 @@ Result<Value> Interpreter::call_function(std::string_view name, const Arguments&
   if (name == "raise_exception") {
     TG_ASSIGN(const Bound bound, Bound::make(arguments, {"message"}));
     const std::string message = bound.get(0) ? text_of(*bound.get(0), meter_) : "";
-    return error(ErrorCode::kBadInput, "{}", message);
+    return error(ErrorCode::kBadInput, "{}",
+                 message.empty() ? "raise_exception() without a message" : message);
   }
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {"format"}));
   TG_ASSIGN(const std::string format, bound.text(0));

@@ -269,7 +269,11 @@ Result<Value> round_number(const Value& subject, const Arguments& arguments, Met
     return error(ErrorCode::kBadInput, "method must be common, ceil or floor");
   }
   const double scale = std::pow(10.0, static_cast<double>(precision));
-  return Value((method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale)) / scale);
+  const double whole = method == "ceil" ? std::ceil(value * scale) : std::floor(value * scale);
+  if (!std::isfinite(whole)) {
+    return error(ErrorCode::kBadInput, "{} to {} digits is no finite number", value, precision);
+  }
+  return Value(whole / scale);
 }
 
 Result<Value> format_values(const Value& subject, const Arguments& arguments, Meter& meter) {

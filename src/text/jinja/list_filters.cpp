@@ -41,6 +41,23 @@ Result<Value> key_of(const Value& item, const Value* attribute, bool case_sensit
   return key;
 }
 
+// Of sort(attribute="a,b"): a list, whose order asks for the first that differs.
+Result<Value> keys_of(const Value& item, const Value& attributes, bool case_sensitive,
+                      Meter& meter) {
+  if (!attributes.is_string()) return key_of(item, &attributes, case_sensitive, meter);
+  List keys;
+  std::string_view rest = attributes.string();
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    const Value path(rest.substr(0, comma));
+    TG_ASSIGN(Value key, key_of(item, &path, case_sensitive, meter));
+    keys.push_back(std::move(key));
+    if (!meter.spend(1)) return meter.exhausted();
+    if (comma == std::string_view::npos) return make_list(std::move(keys));
+    rest.remove_prefix(comma + 1);
+  }
+}
+
 using Keyed = std::pair<Value, Value>;  // key, item
 
 // Stable, as Python's; with `reverse` too. A merge sort, because values without a total order (NaN,
@@ -151,6 +168,7 @@ Result<Value> batch(const Value& subject, const Arguments& arguments, Meter& met
       if (!meter.spend(1)) return meter.exhausted();
       part.push_back(*bound.get(1));
     }
+    if (!meter.spend(2)) return meter.exhausted();  // a list is larger than an item
     TG_ASSIGN(Value made, make_list(std::move(part)));
     out.push_back(std::move(made));
   }
@@ -162,7 +180,10 @@ Result<Value> slice(const Value& subject, const Arguments& arguments, Meter& met
   TG_ASSIGN(const std::int64_t count, bound.integer_or(0, 0));
   if (count < 1) return error(ErrorCode::kBadInput, "slice needs a number of at least 1");
   TG_ASSIGN(const SequencePtr all, elements(subject, meter));
-  if (!meter.spend(count)) return meter.exhausted();
+  if (count > meter.limits().steps || !meter.spend(2 * count)) {
+    meter.spend(meter.limits().steps + 1);
+    return meter.exhausted();
+  }
   const std::size_t parts = static_cast<std::size_t>(count);
   const std::size_t longer = all->items.size() % parts;  // so many have one item more
   List out;
@@ -315,6 +336,9 @@ Result<Value> reverse(const Value& subject, const Arguments& arguments, Meter& m
   TG_ASSIGN(const Bound bound, Bound::make(arguments, {}));
   TG_ASSIGN(const SequencePtr all, elements(subject, meter));
   List items(all->items.rbegin(), all->items.rend());
+  // What has no last item to begin with is made a list.
+  if (subject.is_sequence() && subject.sequence().is_generator())
+    return make_list(std::move(items));
   if (!subject.is_string()) return make_generator(std::move(items));
   TG_ASSIGN(std::string text, join_text(items, "", meter));
   return Value(std::move(text));
@@ -333,7 +357,8 @@ Result<Value> sort(const Value& subject, const Arguments& arguments, Meter& mete
   TG_ASSIGN(const SequencePtr all, elements(subject, meter));
   std::vector<Keyed> keyed;
   for (const Value& item : all->items) {
-    TG_ASSIGN(Value key, key_of(item, bound.get(2), bound.truth_or(1, false), meter));
+    const Value attribute = bound.get(2) == nullptr ? Value::none() : *bound.get(2);
+    TG_ASSIGN(Value key, keys_of(item, attribute, bound.truth_or(1, false), meter));
     keyed.emplace_back(std::move(key), item);
   }
   TG_RETURN_IF_ERROR(sort_keyed(keyed, bound.truth_or(0, false), meter));

@@ -33,7 +33,9 @@ bool is_iterable(const Value& value) {
 bool is_sequence(const Value& value) {
   return is_iterable(value) && (!value.is_sequence() || value.sequence().is_indexed());
 }
+// Python can call an undefined value: that is where its error comes from.
 bool is_callable(const Value& value) {
+  if (value.is_undefined()) return true;
   return value.is_object() && (value.object()->type() == Object::Type::kMacro ||
                                value.object()->type() == Object::Type::kLoop ||
                                value.object()->type() == Object::Type::kMethod ||

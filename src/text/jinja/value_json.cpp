@@ -135,6 +135,7 @@ class JsonWriter {
   void write_string(std::string_view text) {
     out_ += '"';
     for (std::size_t at = 0; at < text.size();) {
+      if (out_.size() > meter_.limits().output_bytes && !meter_.spend_bytes(out_.size())) return;
       const std::size_t start = at;
       const auto code = static_cast<std::uint32_t>(next_code_point(text, at));
       switch (code) {

@@ -9,6 +9,12 @@
 #include <fstream>
 #include <string>
 
+#if defined(__has_feature)
+#define TG_HAS_FEATURE(name) __has_feature(name)
+#else
+#define TG_HAS_FEATURE(name) 0
+#endif
+
 namespace tg {
 
 class Bounded {
@@ -20,7 +26,8 @@ class Bounded {
   }
 
   void expect_within(double seconds, std::size_t mebibytes, const std::string& what) const {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    TG_HAS_FEATURE(address_sanitizer) || TG_HAS_FEATURE(thread_sanitizer)
     constexpr int kSlower = 20;
 #else
     constexpr int kSlower = 1;
