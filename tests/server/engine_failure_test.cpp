@@ -35,6 +35,8 @@ class FailingRunner : public ModelRunner {
 TEST(EngineFailure, EndsEveryAnswerWithAnErrorAndHealthSaysSo) {
   ModelSetting setting;
   setting.positions = 8192;
+  setting.threads =
+      1;  // two that wait for each other take seconds on a machine that has much to do
   TestModel model(tiny("hf"), setting);
   FailingRunner runner(model.runner());
   auto engine = Engine::create(runner, {.max_users = 4});
@@ -68,7 +70,7 @@ TEST(EngineFailure, EndsEveryAnswerWithAnErrorAndHealthSaysSo) {
     plains.emplace_back(server->port());
     ASSERT_TRUE(plains.back().post(kCompletions, plain.dump()));
   }
-  ASSERT_TRUE(streams[0].wait_for("data: "));
+  ASSERT_TRUE(streams[0].wait_for("data: ", 60.0));
   ASSERT_TRUE(becomes_true([&] {
     const EngineSnapshot now = thread.snapshot();
     return now.running + now.waiting == 9;

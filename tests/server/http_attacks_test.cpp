@@ -1,6 +1,7 @@
 // Requests that are meant to do harm: ends of requests that are read in two ways, memory, and time.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
 
 #include <atomic>
 
@@ -11,6 +12,29 @@ namespace tg {
 namespace {
 
 using ::testing::HasSubstr;
+
+// The server's end of the connection, which is a socket of this process as well.
+int server_side_of(const HttpClient& client) {
+  sockaddr_in own{};
+  socklen_t size = sizeof(own);
+  if (::getsockname(client.socket(), reinterpret_cast<sockaddr*>(&own), &size) != 0) return -1;
+  for (int other = 0; other < 1024; ++other) {
+    sockaddr_in peer{};
+    size = sizeof(peer);
+    if (::getpeername(other, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
+    if (peer.sin_family == AF_INET && peer.sin_port == own.sin_port) return other;
+  }
+  return -1;
+}
+
+// Whether the server has taken all that was sent.
+bool has_read_all_of(const HttpClient& client) {
+  int unsent = 1;
+  int unread = 1;
+  ::ioctl(client.socket(), TIOCOUTQ, &unsent);
+  ::ioctl(server_side_of(client), FIONREAD, &unread);
+  return unsent == 0 && unread == 0;
+}
 
 // What is behind such a request would be a second one to whoever sees its end elsewhere: none of
 // them is taken, and nothing behind it.
@@ -234,7 +258,7 @@ TEST(HttpAttacks, BodiesOfAllClientsTogetherAreBounded) {
       ASSERT_TRUE(first.post(path, body));
       exchange = held.next();
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ASSERT_TRUE(becomes_true([&] { return has_read_all_of(first); }));
     HttpClient second(server->port());
     second.send(post + body);
     const ClientResponse refused = second.response();
@@ -308,18 +332,9 @@ TEST(HttpAttacks, TheKernelGivesUpOnHostsThatAreGone) {
   HttpClient client(server->port());
   ASSERT_TRUE(client.get("/"));
   EXPECT_EQ(client.response().status, 200);
-  sockaddr_in own{};
-  socklen_t size = sizeof(own);
-  ASSERT_EQ(::getsockname(client.socket(), reinterpret_cast<sockaddr*>(&own), &size), 0);
-  unsigned unheard_ms = 0;  // of the server's side, which is a socket of this process as well
-  for (int other = 0; other < 1024; ++other) {
-    sockaddr_in peer{};
-    size = sizeof(peer);
-    if (::getpeername(other, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
-    if (peer.sin_family != AF_INET || peer.sin_port != own.sin_port) continue;
-    size = sizeof(unheard_ms);
-    ::getsockopt(other, IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, &size);
-  }
+  unsigned unheard_ms = 0;
+  socklen_t size = sizeof(unheard_ms);
+  ::getsockopt(server_side_of(client), IPPROTO_TCP, TCP_USER_TIMEOUT, &unheard_ms, &size);
   EXPECT_EQ(unheard_ms, 14000U);
 }
 
