@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "server/api_calls.h"
 #include "server/http_client.h"
@@ -14,7 +16,7 @@ namespace {
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-// The tiny model, until it is told to fail.
+// The tiny model, until it is told to fail; so slow that no answer is complete before.
 class FailingRunner : public ModelRunner {
  public:
   explicit FailingRunner(ModelRunner& model) : model_(model) {}
@@ -24,6 +26,7 @@ class FailingRunner : public ModelRunner {
   std::int32_t kv_domains() const override { return model_.kv_domains(); }
   Result<StepResult> step(const StepBatch& batch) override {
     if (fails) return error(ErrorCode::kInternal, "the chip is on fire");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return model_.step(batch);
   }
   std::atomic<bool> fails = false;
@@ -35,8 +38,8 @@ class FailingRunner : public ModelRunner {
 TEST(EngineFailure, EndsEveryAnswerWithAnErrorAndHealthSaysSo) {
   ModelSetting setting;
   setting.positions = 8192;
-  setting.threads =
-      1;  // two that wait for each other take seconds on a machine that has much to do
+  // Two that wait for each other take seconds on a machine that has much to do.
+  setting.threads = 1;
   TestModel model(tiny("hf"), setting);
   FailingRunner runner(model.runner());
   auto engine = Engine::create(runner, {.max_users = 4});
@@ -60,7 +63,7 @@ TEST(EngineFailure, EndsEveryAnswerWithAnErrorAndHealthSaysSo) {
   };
   EXPECT_EQ(get("/health").status, 200);
   const Json plain = {
-      {"prompt", "Hi"}, {"max_tokens", 2000}, {"ignore_eos", true}, {"temperature", 0}};
+      {"prompt", "Hi"}, {"max_tokens", 8000}, {"ignore_eos", true}, {"temperature", 0}};
   std::vector<HttpClient> streams;
   std::vector<HttpClient> plains;
   for (int i = 0; i < 6; ++i) {  // more than run at once
