@@ -155,7 +155,11 @@ TEST(ServeLife, TellsTheServiceManagerWhatItDoes) {
   }
 }
 
-TEST(ServeLife, ListensOnIpv6) {
+TEST(ServeLife, ListensOnIpv6OrSaysThatItCannot) {
+  const ProgramFolder folder("serve_ipv6");
+  const std::string serve = "serve --port 0 --model '" + golden("tiny/hf") + "' --host ";
+  // A prefix for documentation: no machine has an address of it.
+  expect_refusal(folder.run(serve + "2001:db8::1"), {"cannot listen on 2001:db8::1:0: "});
   const int probe = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in6 loopback{};
   loopback.sin6_family = AF_INET6;
@@ -163,7 +167,10 @@ TEST(ServeLife, ListensOnIpv6) {
   const bool has_ipv6 =
       ::bind(probe, reinterpret_cast<const sockaddr*>(&loopback), sizeof(loopback)) == 0;
   ::close(probe);
-  if (!has_ipv6) GTEST_SKIP() << "this machine has no IPv6";
+  if (!has_ipv6) {
+    expect_refusal(folder.run(serve + "::1"), {"cannot listen on ::1:0: "});
+    return;
+  }
   const Server server({"--host", "::1"});
   HttpClient client(server.port(), 0, AF_INET6);
   ASSERT_TRUE(client.get("/health"));

@@ -11,16 +11,7 @@ program=${1:-./llama-tg}
 model=${2:-$(tools/fetch_model.sh | tail -n 1)}
 [ $# -gt 2 ] && shift 2 || shift $#
 work=$PWD/build/clients
-wanted=tests/clients/requirements.txt
-mkdir -p "$work"
-
-if ! cmp -s "$wanted" "$work/installed.txt"; then
-  echo "Making build/clients/venv of $wanted" >&2
-  python3 -m venv "$work/venv"
-  "$work/venv/bin/python" -m pip install -q --disable-pip-version-check -r "$wanted" \
-    >"$work/install.log" 2>&1 || { tail -n 20 "$work/install.log" >&2; exit 1; }
-  cp "$wanted" "$work/installed.txt"
-fi
+tests/clients/make_venv.sh tests/clients/requirements.txt "$work"
 
 CLIENTS_PROGRAM=$(realpath "$program") CLIENTS_MODEL=$(realpath "$model") CLIENTS_WORK=$work \
   exec "$work/venv/bin/python" -m pytest -q -p no:cacheprovider -c tests/clients/pytest.ini tests/clients "$@"

@@ -12,17 +12,10 @@ program=${1:-./llama-tg}
 model=${2:-$(tools/fetch_model.sh | tail -n 1)}
 here=tests/clients/lm_eval
 work=build/lm_eval
-mkdir -p "$work"
 export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HOME="$PWD/$work/cache" TOKENIZERS_PARALLELISM=false
 export OPENAI_API_KEY=none
 
-if ! cmp -s "$here/requirements.txt" "$work/installed.txt"; then
-  echo "Making $work/venv of $here/requirements.txt" >&2
-  python3 -m venv "$work/venv"
-  "$work/venv/bin/python" -m pip install -q --disable-pip-version-check -r "$here/requirements.txt" \
-    >"$work/install.log" 2>&1 || { tail -n 20 "$work/install.log" >&2; exit 1; }
-  cp "$here/requirements.txt" "$work/installed.txt"
-fi
+tests/clients/make_venv.sh "$here/requirements.txt" "$work"
 
 evaluate() {  # evaluate LABEL OPTION...
   label=$1
