@@ -39,7 +39,7 @@ fi
 echo "== clang-tidy"
 # What the compiler is given, that is several sources of a folder as one: reading the headers of libraries
 # is most of the work. (Such a file includes sources, which is what the check left out here is about.)
-cmake --preset clang -DTG_TESTS=OFF >/dev/null
+cmake --preset clang -DTG_TESTS=OFF -DTG_UNITY_SIZE=20 >/dev/null
 python3 -c 'import json; [print(e["file"]) for e in json.load(open("build/clang/compile_commands.json"))]' |
   xargs -P "$jobs" -n 1 clang-tidy-19 -p build/clang --quiet --warnings-as-errors='*' \
     --checks=-bugprone-suspicious-include 2>build/clang/tidy.log || bad=1
