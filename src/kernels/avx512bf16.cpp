@@ -32,7 +32,13 @@ TG_AVX512BF16 void tile(const MatmulTile<Bf16>& t) {
   }
   const Bf16* x = t.x;
   const Bf16* w = t.w;
+  const Bf16* next = t.next;
   for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, w += 2 * kPanelWidth) {
+    if constexpr (P == 1) {
+      for (std::int64_t line = 0; line < t.next_lines; ++line, next += 32) {
+        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+      }
+    }
     __m512i weights[2 * P];
     TG_UNROLL
     for (int v = 0; v < 2 * P; ++v) {
@@ -62,7 +68,8 @@ struct Matmul {
 
   // Few rows leave registers free for more panels, hence more loads in flight and longer chains
   // hidden.
-  static std::int64_t panels_for(std::int64_t rows) { return rows <= 3 ? 4 : rows <= 6 ? 2 : 1; }
+  static std::int64_t panels_for(std::int64_t rows) { return rows <= 3 ? 4 : 1; }
+  static constexpr bool kAsks = true;
 
   static void copy_row(const Bf16* x, std::int64_t count, Bf16* out) {
     std::memcpy(out, x, static_cast<std::size_t>(count) * sizeof(Bf16));

@@ -27,6 +27,9 @@ struct MatmulTile {
   std::int64_t pairs = 0;
   float* sums = nullptr;  // row r at sums + r * kSumsStride, 64-byte aligned
   bool first = true;      // the sums start at zero instead of where they are
+  // Of the weights that come next, what this call asks for: so many lines per pair.
+  const Bf16* next = nullptr;
+  std::int64_t next_lines = 0;
 };
 
 // Pairs of k per call of a tile: its part of a panel is 32 KiB.
@@ -99,6 +102,13 @@ void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t 
             if (q + at_once > panels) at_once = 1;
             tile.w = args.w.panel(p + q) + k * kPanelWidth * 2;
             tile.sums = sums + begin * kSumsStride + q * kPanelWidth;
+            if constexpr (Isa::kAsks) {
+              // The first tile of rows waits for memory, if nobody asked: the last one asks for the next panel's
+              // part of this visit.
+              const bool more = q + at_once < panels;
+              tile.next_lines = b == 0 ? 2 : 0;
+              tile.next = more ? args.w.panel(p + q + 1) + k * kPanelWidth * 2 : k + tile.pairs < pairs ? args.w.panel(p) + (k + tile.pairs) * kPanelWidth * 2 : args.w.panel(p + panels);
+            }
             Isa::tile(end - begin, at_once, tile);
           }
         }
