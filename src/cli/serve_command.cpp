@@ -36,6 +36,11 @@ void add_serve_command(CLI::App& program, ChosenCommand& chosen) {
                    "prompt tokens of all requests in a step beside answers that stream: what these "
                    "wait for between two tokens",
                    1, kMostCount, o->busy_prefill_chunk);
+  add_fraction(
+      *app, "--itl-goal-ms",
+      "what answers that stream shall wait for at most between two tokens: fewer run at once "
+      "and prompts take longer beside them; 0: no goal",
+      0.0, 3.6e6, o->itl_goal_ms);
   add_whole_number(*app, "--max-batched-tokens", "tokens of a step; default: 512 or --max-users", 1,
                    1 << 20, o->context.max_batched_tokens);
   app->add_option("--page-params,--page_params", o->context.page_params,

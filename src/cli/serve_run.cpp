@@ -133,6 +133,7 @@ EngineOptions engine_options(const ServeOptions& o) {
   options.max_users = o.context.max_users;
   options.prefill_chunk = o.prefill_chunk;
   options.prefill_rows = std::min(o.prefill_chunk, o.busy_prefill_chunk);
+  options.step_goal_s = o.itl_goal_ms / 1000.0;
   options.prefix_cache = !o.no_prefix_cache;
   return options;
 }

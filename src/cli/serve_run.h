@@ -29,6 +29,7 @@ struct ServeOptions {
   // Of 32 streams beside prompts of 128 tokens, 99 % of gaps are as long as such a step
   // (docs/measuring.md, "Serving"); prompts take little longer.
   std::int64_t busy_prefill_chunk = 128;
+  double itl_goal_ms = 0.0;  // 0: none
   bool no_prefix_cache = false;
   std::string tls_certificate;
   std::string tls_key;

@@ -196,6 +196,7 @@ bool Engine::step() {
     drop_finished();
   }
   last_step_.total_s = options_.clock() - last_step_.started_s;
+  note_pace();
   in_step_ = false;
   return !sequences_.empty();
 }
@@ -211,9 +212,27 @@ std::int64_t Engine::proposals_for(Sequence& s) {
   return std::clamp<std::int64_t>(proposer_->count(s.id, s.known_tokens(), most), 0, most);
 }
 
+// Two thirds of the rows that a goal leaves are for users, so that prompts always have some.
+void Engine::limit_to_goal() {
+  state_.limits = limits_;
+  if (options_.step_goal_s <= 0.0) return;
+  const std::int64_t rows = pace_.rows_within(options_.step_goal_s);
+  const std::int64_t decodes = std::count_if(order_.begin(), order_.end(), [](const Sequence* s) {
+    return s->running && s->sampled() > 0;
+  });
+  state_.limits.max_users = std::clamp<std::int64_t>(rows - rows / 3, 1, limits_.max_users);
+  state_.limits.prefill_rows = std::clamp(
+      rows - decodes, std::min(kLeastPrefillRows, limits_.prefill_rows), limits_.prefill_rows);
+}
+
+void Engine::note_pace() {
+  const std::int64_t rows = last_step_.decode_rows + last_step_.proposals + last_step_.prefill_rows;
+  if (last_step_.decode_rows > 0 && !last_step_.failure) pace_.add(rows, last_step_.total_s);
+}
+
 void Engine::list_state() {
   SchedulerState& state = state_;
-  state.limits = limits_;
+  limit_to_goal();
   state.free_pages.clear();
   state.running.clear();
   state.waiting.clear();
@@ -223,7 +242,7 @@ void Engine::list_state() {
     state.free_pages.push_back(pages.free_pages());
     pages.start_counting();
   }
-  const std::int64_t slots = limits_.max_users - running();
+  const std::int64_t slots = state.limits.max_users - running();
   for (Sequence* sequence : order_) {
     Sequence& s = *sequence;
     // A plan looks no further into the queue than there are slots and rows.

@@ -21,6 +21,7 @@
 #include "engine/proposer.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
+#include "engine/step_pace.h"
 #include "model/model_runner.h"
 
 namespace tg {
@@ -41,6 +42,10 @@ struct EngineOptions {
   // Prompt rows of all users in a step in which somebody decodes: what a decoding user waits for
   // between two tokens. 0: a prefill_chunk.
   std::int64_t prefill_rows = 0;
+  // How long a step may take in which somebody decodes: prompts get fewer rows of it and fewer
+  // users run at once, as far as that goes (one user, and kLeastPrefillRows of prompts). 0: no
+  // goal. What a request answers does not depend on it.
+  double step_goal_s = 0.0;
   // Prompts, and what is computed again after a preemption, take the pages that hold the same
   // beginning already. Shows in times and counts only.
   bool prefix_cache = true;
@@ -48,6 +53,9 @@ struct EngineOptions {
   std::function<double()> clock = {};  // seconds, never decreasing; empty: the steady clock
   SpeculationOptions speculation = {};
 };
+
+// Prompt rows of a step beside others that a step_goal_s leaves at least: prompts must get on.
+inline constexpr std::int64_t kLeastPrefillRows = 8;
 
 struct EngineStats {
   std::int64_t steps = 0;
@@ -145,6 +153,8 @@ class Engine {
   // The parts of step(), in their order.
   std::int64_t proposals_for(Sequence& s);
   void list_state();
+  void limit_to_goal();
+  void note_pace();
   void list_waiting(Sequence& s, const ScheduledSequence& scheduled);
   void take_pages(const StepPlan& step_plan);
   void preempt(Sequence& s);
@@ -173,6 +183,7 @@ class Engine {
   SchedulerState state_;          // of the step in progress, as are these
   std::int64_t rows_listed_ = 0;  // that the waiting ones listed so far can take at least
   Scheduler scheduler_;
+  StepPace pace_;  // of steps in which somebody decoded
   std::unique_ptr<Batch> batch_;
   Proposer* proposer_;
   std::vector<ProposalAsk> proposal_asks_;  // of the step in progress

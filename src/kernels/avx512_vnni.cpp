@@ -107,7 +107,8 @@ TG_VNNI void tile(const QuantizedTile& t) {
   }
 }
 
-// Few rows of one panel with every line read in the order of memory, one half panel after the other.
+// Few rows of one panel with every line read in the order of memory, one half panel after the
+// other.
 template <bool kInt4, int R>
 TG_VNNI void tile_in_order(const QuantizedTile& t) {
   constexpr WeightFormat kFormat = kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;
@@ -154,8 +155,8 @@ TG_VNNI void tile_in_order(const QuantizedTile& t) {
     }
     TG_UNROLL
     for (int h = 0; h < 2; ++h) {
-      const __m512 scale = _mm512_cvtph_ps(_mm256_load_si256(
-          reinterpret_cast<const __m256i*>(w + code_bytes(kFormat) + h * 32)));
+      const __m512 scale = _mm512_cvtph_ps(
+          _mm256_load_si256(reinterpret_cast<const __m256i*>(w + code_bytes(kFormat) + h * 32)));
       TG_UNROLL
       for (int r = 0; r < R; ++r) {
         const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(integers[r][h]), scale);
@@ -194,9 +195,7 @@ constexpr std::int64_t kFewRows = 2;  // these do nothing but wait for memory
 // registers free for more panels, hence more streams of memory side by side.
 struct Streams {
   static constexpr std::int64_t kRows = kMostRows;
-  static std::int64_t panels_for(std::int64_t rows) {
-    return rows == 1 ? 4 : rows <= 3 ? 2 : 1;
-  }
+  static std::int64_t panels_for(std::int64_t rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
   static void tile(WeightFormat format, std::int64_t rows, std::int64_t panels,
                    const QuantizedTile& t) {
     const auto at = static_cast<std::size_t>(rows - 1);

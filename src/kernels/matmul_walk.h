@@ -112,11 +112,14 @@ void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t 
             tile.w = args.w.panel(p + q) + k * kPanelWidth * 2;
             tile.sums = sums + begin * kSumsStride + q * kPanelWidth;
             if constexpr (Isa::kAsks) {
-              // The first tile of rows waits for memory, if nobody asked: the last one asks for the next panel's
-              // part of this visit.
+              // The first tile of rows waits for memory, if nobody asked: the last one asks for the
+              // next panel's part of this visit.
               const bool more = q + at_once < panels;
               tile.next_lines = b == 0 ? 2 : 0;
-              tile.next = more ? args.w.panel(p + q + 1) + k * kPanelWidth * 2 : k + tile.pairs < pairs ? args.w.panel(p) + (k + tile.pairs) * kPanelWidth * 2 : args.w.panel(p + panels);
+              tile.next = more ? args.w.panel(p + q + 1) + k * kPanelWidth * 2
+                          : k + tile.pairs < pairs
+                              ? args.w.panel(p) + (k + tile.pairs) * kPanelWidth * 2
+                              : args.w.panel(p + panels);
             }
             Isa::tile(end - begin, at_once, tile);
           }
