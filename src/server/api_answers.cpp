@@ -84,8 +84,8 @@ Status Api::chat(const RequestJson& body, const std::string& id,
   TG_ASSIGN(prompt.ids, encode_messages(model_, read.chat));
   std::vector<std::string> tools;
   for (const RequestJson& tool : read.chat.tools) tools.push_back(tool_name(tool));
-  auto format =
-      std::make_unique<ChatFormat>(head_of(read.answer, "chatcmpl-" + id), std::move(tools));
+  auto format = std::make_unique<ChatFormat>(head_of(read.answer, "chatcmpl-" + id),
+                                             std::move(tools), !read.parallel_tool_calls);
   std::vector<Prompt> prompts;
   prompts.push_back(std::move(prompt));
   return start(read.answer, prompts, "messages", std::move(format), exchange);

@@ -244,6 +244,7 @@ Result<ChatRequest> read_chat_request(const RequestJson& body, const SamplingPar
   TG_ASSIGN(request.chat, read_chat_messages(body));
   TG_ASSIGN(request.tool_choice, read_tool_choice(fields, request.chat.tools));
   if (request.tool_choice.kind == ToolChoice::Kind::kNone) request.chat.tools = nullptr;
+  TG_ASSIGN(request.parallel_tool_calls, fields.flag("parallel_tool_calls", true));
   if (request.tool_choice.kind != ToolChoice::Kind::kRequired &&
       request.tool_choice.kind != ToolChoice::Kind::kNamed) {
     return request;

@@ -36,6 +36,7 @@ struct ChatRequest {
   AnswerRequest answer;  // its sampling.top_logprobs is "top_logprobs", where "logprobs" is true
   ChatMessages chat;
   ToolChoice tool_choice;
+  bool parallel_tool_calls = true;  // else an answer is one call at most
 };
 
 Result<ChatRequest> read_chat_request(const RequestJson& body, const SamplingParams& defaults);

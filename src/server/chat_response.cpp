@@ -104,7 +104,7 @@ void ChatFormat::add_end(std::string& out, std::int64_t choice, AnswerPiece rest
   std::vector<ToolCall> calls;
   if (hold(choice, rest)) {
     rest = std::move(held_[choice].piece);
-    calls = parse_tool_calls(rest.text, tools_);
+    calls = calls_in(rest.text);
   }
   begin_event(out, choice);
   if (!calls.empty()) {
@@ -130,6 +130,12 @@ void ChatFormat::add_end(std::string& out, std::int64_t choice, AnswerPiece rest
   end_event(out);
 }
 
+std::vector<ToolCall> ChatFormat::calls_in(std::string_view text) const {
+  std::vector<ToolCall> calls = parse_tool_calls(text, tools_);
+  if (one_call_ && calls.size() > 1) calls.resize(1);
+  return calls;
+}
+
 std::string ChatFormat::call_id(std::int64_t choice, std::size_t call) const {
   return fmt::format("call_{}_{}_{}", head().id, choice, call);
 }
@@ -151,7 +157,7 @@ std::string ChatFormat::calls_text(const std::vector<ToolCall>& calls, std::int6
 void ChatFormat::append_whole_choice(std::string& out, WholeAnswer answer) {
   const std::int64_t choice = whole_choices_++;
   std::vector<ToolCall> calls;
-  if (!tools_.empty()) calls = parse_tool_calls(answer.content.text, tools_);
+  if (!tools_.empty()) calls = calls_in(answer.content.text);
   out += R"(,"message":{"role":"assistant","content":)";
   if (calls.empty()) {
     append_json_string(out, answer.content.text);

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/answer_format.h"
@@ -15,9 +16,11 @@ namespace tg {
 class ChatFormat : public AnswerFormat {
  public:
   // `tools`: names of those that the model may call; none: every answer is text.
-  ChatFormat(AnswerHead head, std::vector<std::string> tools)
+  // With `one_call`, of several calls in an answer only the first counts.
+  ChatFormat(AnswerHead head, std::vector<std::string> tools, bool one_call)
       : AnswerFormat(std::move(head), "chat.completion", "chat.completion.chunk"),
-        tools_(std::move(tools)) {}
+        tools_(std::move(tools)),
+        one_call_(one_call) {}
 
   std::string opening(std::int64_t choices) const override;
   void add_piece(std::string& out, std::int64_t choice, AnswerPiece piece) override;
@@ -28,6 +31,7 @@ class ChatFormat : public AnswerFormat {
   void append_whole_choice(std::string& out, WholeAnswer answer) override;
   // Adds to what is held of the choice; false when all of it may go out as text.
   bool hold(std::int64_t choice, AnswerPiece& piece);
+  std::vector<ToolCall> calls_in(std::string_view text) const;
   std::string call_id(std::int64_t choice, std::size_t call) const;
   std::string calls_text(const std::vector<ToolCall>& calls, std::int64_t choice,
                          bool with_index) const;
@@ -37,6 +41,7 @@ class ChatFormat : public AnswerFormat {
     bool is_text = false;
   };
   std::vector<std::string> tools_;
+  bool one_call_;
   std::map<std::int64_t, Held> held_;  // by choice
   std::int64_t whole_choices_ = 0;     // written so far
 };

@@ -186,6 +186,26 @@ TEST(Chat, AToolCallCanBeForced) {
   EXPECT_TRUE(some.body["choices"][0]["message"]["content"].is_null());
 }
 
+TEST(Chat, OfSeveralCallsOneIsTakenWhereTheyMayNotBeParallel) {
+  TestApi server;
+  server.load();
+  const Json base =
+      with(kHi, {{"tools", kTools},
+                 {"max_tokens", 300},
+                 {"guided_regex", R"(\{"name": "stop_all", "parameters": \{"now": true\}\}; )"
+                                  R"(\{"name": "stop_all", "parameters": \{"now": false\}\})"}});
+  const Json first = {{"name", "stop_all"}, {"arguments", {{"now", true}}}};
+  const Json second = {{"name", "stop_all"}, {"arguments", {{"now", false}}}};
+  for (const bool stream : {false, true}) {
+    const Json asked = with(base, {{"stream", stream}});
+    EXPECT_EQ(calls_of(server.post(kChat, asked)), Json::array({first, second}));
+    const Answer one = server.post(kChat, with(asked, {{"parallel_tool_calls", false}}));
+    EXPECT_EQ(calls_of(one), Json::array({first}));
+    EXPECT_EQ(one.finish_reason(), "tool_calls");
+  }
+  EXPECT_EQ(server.post(kChat, with(base, {{"parallel_tool_calls", 1}})).status, 400);
+}
+
 TEST(Chat, WithoutForceOrToolsAnAnswerIsText) {
   TestApi server;
   server.load();

@@ -222,6 +222,7 @@ TEST(OpenApi, DefaultsAreThoseOfAnEmptyRequest) {
       {"stream", answer.stream},
       {"echo", CompletionRequest().echo},
       {"logprobs", sampling.top_logprobs >= 0},
+      {"parallel_tool_calls", ChatRequest().parallel_tool_calls},
       {"add_generation_prompt", ChatMessages().add_generation_prompt}};
   std::size_t defaults = 0;
   for (const auto& [schema, unused] : kBodies) {
