@@ -60,6 +60,7 @@ struct Matmul {
 
   // Few rows leave registers free for more panels: more loads in flight, more chains side by side.
   static std::int64_t panels_for(std::int64_t rows) { return rows <= 2 ? 4 : rows <= 6 ? 2 : 1; }
+  static std::int64_t panels_in_turn(std::int64_t /*rows*/) { return kPanelGroup; }
   static constexpr bool kAsks = false;
 
   template <typename X>

@@ -19,6 +19,10 @@ TG_AVX512_INLINE __m512i broadcast_pair(const Bf16* x) {
   return _mm512_set1_epi32(pair);
 }
 
+// From so many rows on a tile of one panel asks for the next panel's weights: fewer are faster with
+// nothing asked for, see Matmul.
+constexpr std::int64_t kAskingRows = 7;
+
 template <int R, int P>
 TG_AVX512BF16 void tile(const MatmulTile<Bf16>& t) {
   __m512 sums[R][2 * P];
@@ -34,15 +38,15 @@ TG_AVX512BF16 void tile(const MatmulTile<Bf16>& t) {
   const Bf16* w = t.w;
   const Bf16* next = t.next;
   for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, w += 2 * kPanelWidth) {
-    if constexpr (P == 1) {
-      for (std::int64_t line = 0; line < t.next_lines; ++line, next += 32) {
-        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
-      }
+    if (R >= kAskingRows && next != nullptr) {
+      _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(next + kPanelWidth), _MM_HINT_T1);
+      next += 2 * kPanelWidth;
     }
     __m512i weights[2 * P];
     TG_UNROLL
     for (int v = 0; v < 2 * P; ++v) {
-      weights[v] = _mm512_load_si512(w + v / 2 * t.panel_stride + v % 2 * 32);
+      weights[v] = _mm512_load_si512(w + v / 2 * t.panel_stride + v % 2 * kPanelWidth);
     }
     TG_UNROLL
     for (int r = 0; r < R; ++r) {
@@ -65,11 +69,15 @@ struct Matmul {
   // 12 rows x 2 vectors = 24 sums + 2 weights + 1 broadcast = 27 of 32 registers.
   static constexpr std::int64_t kRows = 12;
   static constexpr std::int64_t kRowGroup = kVectorRowGroup;
-
-  // Few rows leave registers free for more panels, hence more loads in flight and longer chains
-  // hidden.
-  static std::int64_t panels_for(std::int64_t rows) { return rows <= 3 ? 4 : 1; }
   static constexpr bool kAsks = true;
+
+  // One and two rows do nothing but wait for memory, which a Zen 4 reads fastest as one stream in
+  // order. Three to six leave registers free for more panels, hence more loads in flight and longer
+  // chains hidden.
+  static std::int64_t panels_for(std::int64_t rows) {
+    return rows <= 2 ? 1 : rows == 3 ? 4 : rows < kAskingRows ? 2 : 1;
+  }
+  static std::int64_t panels_in_turn(std::int64_t rows) { return rows <= 2 ? 1 : kPanelGroup; }
 
   static void copy_row(const Bf16* x, std::int64_t count, Bf16* out) {
     std::memcpy(out, x, static_cast<std::size_t>(count) * sizeof(Bf16));
@@ -81,9 +89,9 @@ struct Matmul {
                                              tg::tile<4, 1>,  tg::tile<5, 1>,  tg::tile<6, 1>,
                                              tg::tile<7, 1>,  tg::tile<8, 1>,  tg::tile<9, 1>,
                                              tg::tile<10, 1>, tg::tile<11, 1>, tg::tile<12, 1>};
-    static constexpr Function kMorePanels[] = {tg::tile<1, 4>, tg::tile<2, 4>, tg::tile<3, 4>,
-                                               tg::tile<4, 2>, tg::tile<5, 2>, tg::tile<6, 2>};
-    (panels == 1 ? kOnePanel : kMorePanels)[rows - 1](t);
+    static constexpr Function kMorePanels[] = {tg::tile<3, 4>, tg::tile<4, 2>, tg::tile<5, 2>,
+                                               tg::tile<6, 2>};
+    (panels == 1 ? kOnePanel[rows - 1] : kMorePanels[rows - 3])(t);
   }
 };
 

@@ -29,9 +29,9 @@ struct MatmulTile {
   std::int64_t pairs = 0;
   float* sums = nullptr;  // row r at sums + r * kSumsStride, 64-byte aligned
   bool first = true;      // the sums start at zero instead of where they are
-  // Of the weights that come next, what this call asks for: so many lines per pair.
+  // Weights that come next, if this call is to ask for them (Isa::kAsks: those of the next panel,
+  // while the first rows use this one): as many lines as it reads. Null: it asks for nothing.
   const Bf16* next = nullptr;
-  std::int64_t next_lines = 0;
 };
 
 // Pairs of k per call of a tile: its part of a panel is 32 KiB.
@@ -75,9 +75,10 @@ inline void deliver_sums(const MatmulArgs& args, const float* sums, std::int64_t
   }
 }
 
-// Isa: Input = what its tile multiplies; kRows = most rows of a tile; kRowGroup = most rows per
-// visit of a panel group; panels_for(rows) = panels a tile of so few rows takes at once, at most
-// kPanelGroup; copy_row(x, count, Input* out);
+// Isa: kAsks = whether its tiles look at `next`; panels_in_turn(rows) = panels between which tiles
+// of so few rows change within a visit, at most kPanelGroup; Input = what its tile multiplies;
+// kRows = most rows of a tile; kRowGroup = most rows per visit of a panel group; panels_for(rows) =
+// panels a tile of so few rows takes at once, at most kPanelGroup; copy_row(x, count, Input* out);
 // on have; tile(rows, panels, MatmulTile<Input>), where `panels` is panels_for(rows) or 1.
 template <typename Isa, typename X>
 void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
@@ -88,14 +89,18 @@ void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t 
   MatmulTile<Input> tile;
   tile.x = inputs;
   tile.panel_stride = pairs * kPanelWidth * 2;
+  const auto weights = [&args](std::int64_t panel, std::int64_t pair) {
+    return args.w.panel(panel) + pair * kPanelWidth * 2;
+  };
   // Groups and tiles of nearly equal size: a rest of one row would cost as much as a full one.
   const std::int64_t groups = (args.m + Isa::kRowGroup - 1) / Isa::kRowGroup;
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t row = args.m * g / groups;
     const std::int64_t rows = args.m * (g + 1) / groups - row;
     const std::int64_t blocks = (rows + Isa::kRows - 1) / Isa::kRows;
-    for (std::int64_t p = panel_begin; p < panel_end; p += kPanelGroup) {
-      const std::int64_t panels = std::min(kPanelGroup, panel_end - p);
+    const std::int64_t in_turn = Isa::panels_in_turn(rows);
+    for (std::int64_t p = panel_begin; p < panel_end; p += in_turn) {
+      const std::int64_t panels = std::min(in_turn, panel_end - p);
       for (std::int64_t k = 0; k < pairs; k += kTilePairs) {
         tile.pairs = std::min(kTilePairs, pairs - k);
         tile.first = k == 0;
@@ -109,17 +114,14 @@ void walk_matmul(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t 
           std::int64_t at_once = Isa::panels_for(end - begin);
           for (std::int64_t q = 0; q < panels; q += at_once) {
             if (q + at_once > panels) at_once = 1;
-            tile.w = args.w.panel(p + q) + k * kPanelWidth * 2;
+            tile.w = weights(p + q, k);
             tile.sums = sums + begin * kSumsStride + q * kPanelWidth;
-            if constexpr (Isa::kAsks) {
-              // The first tile of rows waits for memory, if nobody asked: the last one asks for the
-              // next panel's part of this visit.
-              const bool more = q + at_once < panels;
-              tile.next_lines = b == 0 ? 2 : 0;
-              tile.next = more ? args.w.panel(p + q + 1) + k * kPanelWidth * 2
-                          : k + tile.pairs < pairs
-                              ? args.w.panel(p) + (k + tile.pairs) * kPanelWidth * 2
-                              : args.w.panel(p + panels);
+            if (Isa::kAsks && b == 0) {
+              tile.next = q + at_once < panels     ? weights(p + q + at_once, k)
+                          : k + tile.pairs < pairs ? weights(p, k + tile.pairs)
+                                                   : weights(p + panels, 0);
+            } else {
+              tile.next = nullptr;
             }
             Isa::tile(end - begin, at_once, tile);
           }
