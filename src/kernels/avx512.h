@@ -32,6 +32,8 @@ void matmul_bf16_avx512bf16(const MatmulArgs& args, std::int64_t panel_begin,
 void matmul_f32_avx512(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end);
 void matmul_quantized_vnni(const MatmulArgs& args, std::int64_t panel_begin,
                            std::int64_t panel_end);
+void matmul_quantized_vnni_in_order(const MatmulArgs& args, std::int64_t panel_begin,
+                                    std::int64_t panel_end);
 void quantize_avx512(const void* x, ComputeDType dtype, std::int64_t k, const QuantizedRows& out,
                      std::int64_t row);
 void matmul_quantized_avx512(const MatmulArgs& args, std::int64_t panel_begin,

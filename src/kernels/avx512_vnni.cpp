@@ -191,8 +191,8 @@ constexpr TileFunction kInOrder[] = {tile_in_order<kInt4, 1>, tile_in_order<kInt
 constexpr std::int64_t kMostRows = 6;
 constexpr std::int64_t kFewRows = 2;  // these do nothing but wait for memory
 
-// For Intel's CPUs, whose few requests of the first cache have to be spread: few rows leave
-// registers free for more panels, hence more streams of memory side by side.
+// For the table avx512, which Intel's CPUs take: their few requests of the first cache have to be
+// spread. Few rows leave registers free for more panels, hence more streams of memory side by side.
 struct Streams {
   static constexpr std::int64_t kRows = kMostRows;
   static std::int64_t panels_for(std::int64_t rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
@@ -207,9 +207,10 @@ struct Streams {
   }
 };
 
-// For AMD's, whose own reading ahead is at its best with one stream in order and nothing asked
-// for: 0.94 (int8) and 1.0 (int4) of the speed of plain reads by both cores of a Zen 4 with one
-// row, where two to four streams, or lines asked for, gave 0.6 to 0.9.
+// For the table avx512bf16, which AMD's take: their own reading ahead is at its best with one
+// stream in order and nothing asked for: 0.94 (int8) and 1.0 (int4) of the speed of plain reads by
+// both cores of a Zen 4 with one row, where two to four streams, or lines asked for, gave 0.6 to
+// 0.9.
 struct OneStream {
   static constexpr std::int64_t kRows = kMostRows;
   static std::int64_t panels_for(std::int64_t /*rows*/) { return 1; }
@@ -230,11 +231,12 @@ struct OneStream {
 
 void matmul_quantized_vnni(const MatmulArgs& args, std::int64_t panel_begin,
                            std::int64_t panel_end) {
-  if (__builtin_cpu_is("amd")) {
-    walk_quantized<vnni::OneStream>(args, panel_begin, panel_end);
-  } else {
-    walk_quantized<vnni::Streams>(args, panel_begin, panel_end);
-  }
+  walk_quantized<vnni::Streams>(args, panel_begin, panel_end);
+}
+
+void matmul_quantized_vnni_in_order(const MatmulArgs& args, std::int64_t panel_begin,
+                                    std::int64_t panel_end) {
+  walk_quantized<vnni::OneStream>(args, panel_begin, panel_end);
 }
 
 namespace {

@@ -183,7 +183,7 @@ constinit const KernelTable kAvx512Bf16Kernels = {
     "avx512bf16",
     matmul_bf16_avx512bf16,
     matmul_f32_avx512,
-    matmul_quantized_avx512,
+    matmul_quantized_vnni_in_order,
     quantize_avx512,
     rms_norm_avx512,
     sum_of_squares_avx512,

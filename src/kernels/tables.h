@@ -15,7 +15,7 @@ namespace tg {
 extern const KernelTable kReferenceKernels;   // plain loops, any x86-64
 extern const KernelTable kAvx2Kernels;        // needs AVX2, FMA
 extern const KernelTable kAvx512Kernels;      // needs AVX-512 F, BW, VL, DQ
-extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 besides
+extern const KernelTable kAvx512Bf16Kernels;  // needs AVX-512 BF16 and VNNI besides
 
 // Needs AMX-TILE and AMX-BF16 besides kAvx512Bf16's.
 extern const KernelTable kAmxKernels;
