@@ -28,8 +28,7 @@ TEST(Ceilings, RatesArePositiveAndOrdered) {
   ThreadTeam team(2);
   for (const Ceiling& c : available_ceilings()) {
     const RateSpread rate = measure(c, team, 0.02);
-    EXPECT_GT(rate.best, 1e8) << c.name;  // others may have the core in most windows
-    EXPECT_GT(rate.median, 0.0) << c.name;
+    EXPECT_GT(rate.median, 1e8) << c.name;
     EXPECT_GE(rate.best, rate.median) << c.name;
   }
 }
@@ -48,8 +47,7 @@ TEST(ReadSpeed, AnySizeAndTeamIsRead) {
     reads->choose_pattern(team);
     EXPECT_GE(reads->pattern().streams, 1);
     const RateSpread rate = reads->measure(team, 0.01);
-    EXPECT_GT(rate.best, 1e7);
-    EXPECT_GT(rate.median, 0.0);
+    EXPECT_GT(rate.median, 1e7);
     EXPECT_GE(rate.best, rate.median);
   }
 }
