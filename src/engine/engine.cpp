@@ -226,6 +226,7 @@ void Engine::limit_to_goal() {
 }
 
 void Engine::note_pace() {
+  if (options_.step_goal_s <= 0.0) return;
   const std::int64_t rows = last_step_.decode_rows + last_step_.proposals + last_step_.prefill_rows;
   if (last_step_.decode_rows > 0 && !last_step_.failure) pace_.add(rows, last_step_.total_s);
 }

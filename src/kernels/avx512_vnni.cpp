@@ -6,6 +6,9 @@
 #include "kernels/tables.h"
 
 #define TG_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+#define TG_VNNI_INLINE                 \
+  inline __attribute__((always_inline, \
+                        target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 
 namespace tg {
 namespace vnni {
@@ -28,7 +31,39 @@ TG_AVX512_INLINE __m512i weights_of(const std::byte* half, int i) {
 // 7 % faster than asking for those of the next visit, and than 512 or 6528 bytes ahead.
 constexpr std::int64_t kAhead = 2176;
 
-template <bool kInt4, int R, int P>
+// The integer sums of a group of one panel with every line read in the order of memory, one half
+// panel after the other.
+template <bool kInt4, int R>
+TG_VNNI_INLINE void dot_in_order(const std::byte* w, const std::int8_t* x,
+                                 const std::int32_t* corrections, __m512i (&integers)[R][2]) {
+  constexpr std::int64_t kHalf = half_code_bytes(kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8);
+  TG_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    // Quads 0 to 3 and 4 to 7 each have a sum of their own, so that no sum waits for another.
+    __m512i sum[R][2];
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) {
+      sum[r][0] = _mm512_set1_epi32(kInt4 ? corrections[r] >> 4 : corrections[r]);
+      sum[r][1] = _mm512_setzero_si512();
+    }
+    TG_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      // A line of nibbles has quads i and i + 4.
+      const int quad = kInt4 ? i / 2 + i % 2 * 4 : i;
+      const __m512i weights = weights_of<kInt4>(w + h * kHalf, quad);
+      TG_UNROLL
+      for (int r = 0; r < R; ++r) {
+        std::int32_t four = 0;
+        std::memcpy(&four, x + r * kGroup + 4 * quad, sizeof(four));
+        sum[r][quad / 4] = _mm512_dpbusd_epi32(sum[r][quad / 4], weights, _mm512_set1_epi32(four));
+      }
+    }
+    TG_UNROLL
+    for (int r = 0; r < R; ++r) integers[r][h] = _mm512_add_epi32(sum[r][0], sum[r][1]);
+  }
+}
+
+template <bool kInt4, int R, int P, bool kInOrder = false>
 TG_VNNI void tile(const QuantizedTile& t) {
   constexpr int kV = 2 * P;
   constexpr WeightFormat kFormat = kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;
@@ -48,40 +83,44 @@ TG_VNNI void tile(const QuantizedTile& t) {
   const std::byte* w = t.w;
   const std::byte* next = t.next;
   for (std::int64_t g = 0; g < t.groups; ++g) {
-    if constexpr (P > 1) {
-      for (int p = 0; p < P; ++p) {
-        const std::byte* ahead = w + p * t.panel_stride + kAhead;
-        for (int line = 0; line < group_bytes(kFormat) / 64; ++line) {
-          _mm_prefetch(reinterpret_cast<const char*>(ahead + 64 * line), _MM_HINT_T0);
-        }
-      }
-    } else {
-      for (std::int64_t line = 0; line < t.next_lines; ++line, next += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
-      }
-    }
     __m512i integers[R][kV];
-    TG_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m512i start = _mm512_set1_epi32(kInt4 ? corrections[r] >> 4 : corrections[r]);
-      TG_UNROLL
-      for (int v = 0; v < kV; ++v) integers[r][v] = start;
-    }
-    TG_UNROLL
-    for (int i = 0; i < 8; ++i) {
-      __m512i weights[kV];
-      TG_UNROLL
-      for (int v = 0; v < kV; ++v) {
-        weights[v] = weights_of<kInt4>(w + v / 2 * t.panel_stride + v % 2 * kHalf, i);
+    if constexpr (kInOrder) {
+      dot_in_order<kInt4>(w, x, corrections, integers);
+    } else {
+      if constexpr (P > 1) {
+        for (int p = 0; p < P; ++p) {
+          const std::byte* ahead = w + p * t.panel_stride + kAhead;
+          for (int line = 0; line < group_bytes(kFormat) / 64; ++line) {
+            _mm_prefetch(reinterpret_cast<const char*>(ahead + 64 * line), _MM_HINT_T0);
+          }
+        }
+      } else {
+        for (std::int64_t line = 0; line < t.next_lines; ++line, next += 64) {
+          _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+        }
       }
       TG_UNROLL
       for (int r = 0; r < R; ++r) {
-        std::int32_t four = 0;
-        std::memcpy(&four, x + r * kGroup + 4 * i, sizeof(four));
-        const __m512i inputs = _mm512_set1_epi32(four);
+        const __m512i start = _mm512_set1_epi32(kInt4 ? corrections[r] >> 4 : corrections[r]);
+        TG_UNROLL
+        for (int v = 0; v < kV; ++v) integers[r][v] = start;
+      }
+      TG_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        __m512i weights[kV];
         TG_UNROLL
         for (int v = 0; v < kV; ++v) {
-          integers[r][v] = _mm512_dpbusd_epi32(integers[r][v], weights[v], inputs);
+          weights[v] = weights_of<kInt4>(w + v / 2 * t.panel_stride + v % 2 * kHalf, i);
+        }
+        TG_UNROLL
+        for (int r = 0; r < R; ++r) {
+          std::int32_t four = 0;
+          std::memcpy(&four, x + r * kGroup + 4 * i, sizeof(four));
+          const __m512i inputs = _mm512_set1_epi32(four);
+          TG_UNROLL
+          for (int v = 0; v < kV; ++v) {
+            integers[r][v] = _mm512_dpbusd_epi32(integers[r][v], weights[v], inputs);
+          }
         }
       }
     }
@@ -107,74 +146,6 @@ TG_VNNI void tile(const QuantizedTile& t) {
   }
 }
 
-// Few rows of one panel with every line read in the order of memory, one half panel after the
-// other.
-template <bool kInt4, int R>
-TG_VNNI void tile_in_order(const QuantizedTile& t) {
-  constexpr WeightFormat kFormat = kInt4 ? WeightFormat::kInt4 : WeightFormat::kInt8;
-  constexpr std::int64_t kHalf = half_code_bytes(kFormat);
-  __m512 sums[R][2];
-  TG_UNROLL
-  for (int r = 0; r < R; ++r) {
-    TG_UNROLL
-    for (int h = 0; h < 2; ++h) {
-      sums[r][h] =
-          t.first ? _mm512_setzero_ps() : _mm512_load_ps(t.sums + r * kSumsStride + 16 * h);
-    }
-  }
-  const std::int8_t* x = t.codes;
-  const float* scales = t.scales;
-  const std::int32_t* corrections = t.corrections;
-  const std::byte* w = t.w;
-  for (std::int64_t g = 0; g < t.groups; ++g) {
-    __m512i integers[R][2];
-    TG_UNROLL
-    for (int h = 0; h < 2; ++h) {
-      // Quads 0 to 3 and 4 to 7 each have a sum of their own, so that no sum waits for another.
-      __m512i sum[R][2];
-      TG_UNROLL
-      for (int r = 0; r < R; ++r) {
-        sum[r][0] = _mm512_set1_epi32(kInt4 ? corrections[r] >> 4 : corrections[r]);
-        sum[r][1] = _mm512_setzero_si512();
-      }
-      TG_UNROLL
-      for (int i = 0; i < 8; ++i) {
-        // A line of nibbles has quads i and i + 4.
-        const int quad = kInt4 ? i / 2 + i % 2 * 4 : i;
-        const __m512i weights = weights_of<kInt4>(w + h * kHalf, quad);
-        TG_UNROLL
-        for (int r = 0; r < R; ++r) {
-          std::int32_t four = 0;
-          std::memcpy(&four, x + r * kGroup + 4 * quad, sizeof(four));
-          sum[r][quad / 4] =
-              _mm512_dpbusd_epi32(sum[r][quad / 4], weights, _mm512_set1_epi32(four));
-        }
-      }
-      TG_UNROLL
-      for (int r = 0; r < R; ++r) integers[r][h] = _mm512_add_epi32(sum[r][0], sum[r][1]);
-    }
-    TG_UNROLL
-    for (int h = 0; h < 2; ++h) {
-      const __m512 scale = _mm512_cvtph_ps(
-          _mm256_load_si256(reinterpret_cast<const __m256i*>(w + code_bytes(kFormat) + h * 32)));
-      TG_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(integers[r][h]), scale);
-        sums[r][h] = _mm512_fmadd_ps(scaled, _mm512_set1_ps(scales[r]), sums[r][h]);
-      }
-    }
-    x += t.code_stride;
-    scales += t.stride;
-    corrections += t.stride;
-    w += group_bytes(kFormat);
-  }
-  TG_UNROLL
-  for (int r = 0; r < R; ++r) {
-    TG_UNROLL
-    for (int h = 0; h < 2; ++h) _mm512_store_ps(t.sums + r * kSumsStride + 16 * h, sums[r][h]);
-  }
-}
-
 using TileFunction = void (*)(const QuantizedTile&);
 
 // By rows less one.
@@ -185,7 +156,7 @@ constexpr TileFunction kOnePanel[] = {tile<kInt4, 1, 1>, tile<kInt4, 2, 1>, tile
 template <bool kInt4>
 constexpr TileFunction kMorePanels[] = {tile<kInt4, 1, 4>, tile<kInt4, 2, 2>, tile<kInt4, 3, 2>};
 template <bool kInt4>
-constexpr TileFunction kInOrder[] = {tile_in_order<kInt4, 1>, tile_in_order<kInt4, 2>};
+constexpr TileFunction kInOrder[] = {tile<kInt4, 1, 1, true>, tile<kInt4, 2, 1, true>};
 
 constexpr std::int64_t kFewRows = 2;  // these do nothing but wait for memory
 
