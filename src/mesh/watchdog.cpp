@@ -146,6 +146,14 @@ bool Watchdog::anybody_missing(Clock::time_point now, Clock::duration silence) c
   return false;
 }
 
+Watchdog::Clock::duration Watchdog::longest_silence(Clock::time_point now) const {
+  Clock::duration longest{};
+  for (std::size_t r = 0; r < peers_.size(); ++r) {
+    if (is_missing(r, now, longest)) longest = std::max(longest, now - peers_[r].heard);
+  }
+  return longest;
+}
+
 // The lowest rank of those that live, and stay to say something.
 bool Watchdog::speaks(Clock::time_point now, Clock::duration silence) const {
   for (std::size_t r = 0; r < static_cast<std::size_t>(options_.rank); ++r) {
@@ -218,7 +226,8 @@ void Watchdog::end_after_sigterm(Clock::time_point now) {
   // A rank that was stopped itself wakes up when the others have gone.
   const bool knows = back_ == Clock::time_point{} || told_ - back_ > kWasStopped;
   if (knows && anybody_missing(now, kSilent) && (late || speaks(now, kSilent))) {
-    say(now, kSilent);
+    // Who fell silent much later than the first one ended because of that.
+    say(now, std::max<Clock::duration>(kSilent, longest_silence(now) / 2));
     farewell_and_end(kSigtermStatus);
   }
   if (knows && !late) return;

@@ -65,6 +65,7 @@ class Watchdog {
   void look_for_dead();
   bool is_missing(std::size_t rank, Clock::time_point now, Clock::duration silence) const;
   bool anybody_missing(Clock::time_point now, Clock::duration silence) const;
+  Clock::duration longest_silence(Clock::time_point now) const;
   bool speaks(Clock::time_point now, Clock::duration silence) const;
   void say(Clock::time_point now, Clock::duration silence);
   void warn_of_unheard();

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <csignal>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace tg {
 namespace {
@@ -63,6 +66,40 @@ TEST_F(WatchdogEnd, WhenOneFallsSilent) {
       play(true, false, false, milliseconds(8000), milliseconds(300)), testing::ExitedWithCode(1),
       "rank 1 with devices .0,0. not heard of for 0.[5-9] s; rank 0 waits in all_gather WO, "
       "step 7, layer 3. The job ends.");
+}
+
+// Rank 2 with its watchdog. Rank 1 falls silent, rank 0 does so much later, and then the launcher
+// ends the job.
+void play_launcher_that_ends_some_first() {
+  std::vector<Heartbeats> beats;
+  std::vector<Whereabouts> places;
+  for (int rank = 0; rank < 3; ++rank) {
+    auto opened = Heartbeats::open();
+    TG_CHECK(opened);
+    places.push_back(opened->here());
+    beats.push_back(std::move(*opened));
+  }
+  for (int rank = 0; rank < 3; ++rank) beats[static_cast<std::size_t>(rank)].join(rank, places, 5);
+  Watchdog::Options options;
+  options.rank = 2;
+  options.ranks = 3;
+  options.watchdog_s = 60.0;
+  options.place_of = [](int, int) { return std::string("(0,0)"); };
+  Watchdog watchdog(std::move(beats[2]), options);
+  watchdog.begin_wait({"all_gather WO", 7, 3});
+  for (int tenth = 0; tenth < 24; ++tenth) {
+    if (tenth < 19) beats[0].send(Sign::kAlive, 0, {});
+    if (tenth < 3) beats[1].send(Sign::kAlive, 0, {});
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  std::raise(SIGTERM);
+  std::this_thread::sleep_for(milliseconds(5000));
+}
+
+TEST_F(WatchdogEnd, ByTheLauncherNamesTheFirstToFallSilentOnly) {
+  EXPECT_EXIT(play_launcher_that_ends_some_first(), testing::ExitedWithCode(128 + SIGTERM),
+              "error: rank 1 with devices .0,0. not heard of for [2-4].[0-9] s; rank 2 waits in "
+              "all_gather WO, step 7, layer 3. The job ends.");
 }
 
 }  // namespace
