@@ -1,9 +1,10 @@
 // Products of bf16 weights with AVX2: weights are widened by shifts and multiplied in f32. A sum is
 // one accumulator that takes k in ascending order, however rows and panels are cut (see
-// matmul_walk.h), so the three ways below give the same bits:
+// matmul_walk.h), so both ways below give the same bits:
 //   1 or 2 rows    several panels at once, as many streams of memory: nothing but reading counts
-//   up to 12 rows  weights are widened in registers for each tile of up to 6 rows
-//   more           weights of a visit are widened once, into the level-1 cache, for all tiles
+//   more           tiles of up to 6 rows, which widen weights in registers
+#include <array>
+
 #include "kernels/avx2.h"
 #include "kernels/matmul_walk.h"
 
@@ -16,7 +17,7 @@ using avx2::widen_odd;
 
 constexpr std::int64_t kPairWeights = 2 * kPanelWidth;  // bf16 of a panel per pair of k
 constexpr std::int64_t kHalfPanel = 16;                 // outputs of a tile
-// k of a visit: 16 KiB of a panel as bf16, and half a panel of them as f32, half a level-1 cache.
+// k of a visit: 16 KiB of a panel, half a level-1 cache.
 constexpr std::int64_t kVisitPairs = 128;
 constexpr std::int64_t kVisitK = 2 * kVisitPairs;
 // Rows of inputs, widened, lie this far apart: the odd 32 spread them over the sets of a level-1
@@ -140,16 +141,31 @@ void stream_piece(const MatmulArgs& args, std::int64_t begin, std::int64_t end) 
 
 // One call of a tile: rows x half a panel, over `pairs` pairs of k.
 struct HalfTile {
-  const float* x = nullptr;     // row r at x + r * kInputStride
-  const Bf16* w = nullptr;      // the first of the half's 16 outputs; kPairWeights to the next pair
-  const float* wide = nullptr;  // or, widened: [2 * pairs][kHalfPanel]
+  const float* x = nullptr;  // row r at x + r * kInputStride
+  const Bf16* w = nullptr;   // the first of the half's 16 outputs; kPairWeights to the next pair
   std::int64_t pairs = 0;
-  float* sums = nullptr;       // row r at sums + r * kSumsStride
-  bool first = true;           // the sums start at zero instead of where they are
-  const char* next = nullptr;  // a line is asked for per pair, if not null
+  float* sums = nullptr;  // row r at sums + r * kSumsStride
+  bool first = true;      // the sums start at zero instead of where they are
+  // A line is asked for per pair, the next one so many bytes further. Asking for the same line
+  // again costs an instruction, not memory.
+  const char* next = nullptr;
+  std::int64_t next_step = 0;
 };
 
-template <int R, bool kWide>
+// The upper halves of pairs, as f32, with the mask in memory: 12 sums, 2 weights, an input and a
+// mask would leave no register to work with.
+alignas(32) constexpr std::array<std::uint32_t, 8> kUpperHalves = {
+    0xffff0000U, 0xffff0000U, 0xffff0000U, 0xffff0000U,
+    0xffff0000U, 0xffff0000U, 0xffff0000U, 0xffff0000U};
+TG_AVX2_INLINE __m256 widen_odd_by_memory(__m256i pairs) {
+  __m256 upper;
+  asm("vpand %1, %2, %0"
+      : "=x"(upper)
+      : "m"(*reinterpret_cast<const __m256i*>(kUpperHalves.data())), "x"(pairs));
+  return upper;
+}
+
+template <int R>
 TG_AVX2 void half_tile(const HalfTile& t) {
   __m256 sums[R][2];
   TG_UNROLL
@@ -161,34 +177,24 @@ TG_AVX2 void half_tile(const HalfTile& t) {
   }
   const float* x = t.x;
   const Bf16* w = t.w;
-  const float* wide = t.wide;
   const char* next = t.next;
-  // Asking for the same line again costs an instruction, not memory.
-  const std::int64_t step = next != nullptr ? 64 : 0;
-  if (next == nullptr) next = reinterpret_cast<const char*>(t.x);
-  for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, next += step) {
+  for (std::int64_t i = 0; i < t.pairs; ++i, x += 2, w += kPairWeights, next += t.next_step) {
     _mm_prefetch(next, _MM_HINT_T1);
     TG_UNROLL
     for (int odd = 0; odd < 2; ++odd) {
       __m256 weights[2];
       TG_UNROLL
       for (int v = 0; v < 2; ++v) {
-        if constexpr (kWide) {
-          weights[v] = _mm256_load_ps(wide + odd * kHalfPanel + 8 * v);
-        } else {
-          const __m256i both = load_pairs(w + 16 * v);
-          weights[v] = odd == 0 ? widen_even(both) : widen_odd(both);
-        }
+        const __m256i both = load_pairs(w + 16 * v);
+        weights[v] = odd == 0 ? widen_even(both) : widen_odd_by_memory(both);
       }
       TG_UNROLL
       for (int r = 0; r < R; ++r) {
         const __m256 input = _mm256_broadcast_ss(x + r * kInputStride + odd);
         TG_UNROLL
-        for (int v = 0; v < 2; ++v) sums[r][v] = _mm256_fmadd_ps(input, weights[v], sums[r][v]);
+        for (int v = 0; v < 2; ++v) avx2::add_product(input, weights[v], sums[r][v]);
       }
     }
-    w += kPairWeights;
-    wide += 2 * kHalfPanel;
   }
   TG_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -197,24 +203,11 @@ TG_AVX2 void half_tile(const HalfTile& t) {
   }
 }
 
-template <bool kWide>
 void run_half_tile(std::int64_t rows, const HalfTile& t) {
   using Function = void (*)(const HalfTile&);
-  static constexpr Function kTiles[kTileRows] = {half_tile<1, kWide>, half_tile<2, kWide>,
-                                                 half_tile<3, kWide>, half_tile<4, kWide>,
-                                                 half_tile<5, kWide>, half_tile<6, kWide>};
+  static constexpr Function kTiles[kTileRows] = {half_tile<1>, half_tile<2>, half_tile<3>,
+                                                 half_tile<4>, half_tile<5>, half_tile<6>};
   kTiles[rows - 1](t);
-}
-
-TG_AVX2 void widen_half(const Bf16* w, std::int64_t pairs, float* out) {
-  for (std::int64_t i = 0; i < pairs; ++i, w += kPairWeights, out += 2 * kHalfPanel) {
-    TG_UNROLL
-    for (int v = 0; v < 2; ++v) {
-      const __m256i both = load_pairs(w + 16 * v);
-      _mm256_store_ps(out + 8 * v, widen_even(both));
-      _mm256_store_ps(out + kHalfPanel + 8 * v, widen_odd(both));
-    }
-  }
 }
 
 // A visit: all rows over kVisitPairs pairs of one panel.
@@ -228,25 +221,30 @@ struct Visit {
   bool first = true;
 };
 
-void visit_panel(const Visit& v, float* wide) {
+// The first tiles ask for the next visit's weights, evenly: all lines during the first tile alone
+// are more than memory gives, and the other tiles leave it idle (8 rows: 0.8 of the speed).
+constexpr std::int64_t kAskingTiles = 4;
+
+void visit_panel(const Visit& v) {
   const std::int64_t blocks = (v.rows + kTileRows - 1) / kTileRows;
-  // Widening pays from the third tile on.
-  const bool widened = blocks > 2;
+  const std::int64_t asking = std::min(blocks, kAskingTiles);
+  const std::int64_t step = (64 + asking - 1) / asking;
   HalfTile tile;
   tile.pairs = v.pairs;
   tile.first = v.first;
-  tile.wide = wide;
   for (int half = 0; half < 2; ++half) {
     tile.w = v.w + half * kHalfPanel * 2;
-    if (widened) widen_half(tile.w, v.pairs, wide);
     for (std::int64_t b = 0; b < blocks; ++b) {
       // Tiles of nearly equal size: a rest of one row would cost as much as a full one.
       const std::int64_t begin = v.rows * b / blocks;
       const std::int64_t end = v.rows * (b + 1) / blocks;
       tile.x = v.inputs + begin * kInputStride;
       tile.sums = v.sums + begin * kSumsStride + half * kHalfPanel;
-      tile.next = b == 0 ? v.next + half * 64 * v.pairs : nullptr;
-      (widened ? run_half_tile<true> : run_half_tile<false>)(end - begin, tile);
+      const bool asks = b < asking;
+      tile.next =
+          asks ? v.next + (64 * half + step * b) * v.pairs : reinterpret_cast<const char*>(tile.x);
+      tile.next_step = asks ? step : 0;
+      run_half_tile(end - begin, tile);
     }
   }
 }
@@ -255,7 +253,6 @@ template <typename X>
 void tile_piece(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t panel_end) {
   alignas(64) float sums[kRowsOfVisit * kSumsStride];
   alignas(64) float inputs[kRowsOfVisit * kInputStride];
-  alignas(64) float wide[kVisitK * kHalfPanel];
   const std::int64_t pairs = args.w.k_pairs();
   const std::int64_t groups = (args.m + kRowsOfVisit - 1) / kRowsOfVisit;
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -277,7 +274,7 @@ void tile_piece(const MatmulArgs& args, std::int64_t panel_begin, std::int64_t p
                                  ? args.w.panel(p) + (k + visit.pairs) * kPairWeights
                                  : args.w.panel(p + panels);
           visit.next = reinterpret_cast<const char*>(next);
-          visit_panel(visit, wide);
+          visit_panel(visit);
         }
       }
       deliver_sums(args, sums, row, visit.rows, p, panels);
