@@ -48,8 +48,8 @@ TG_AVX2 void scores_block(const float* query, std::int64_t stride, const std::by
       TG_UNROLL
       for (int s = 0; s < S; ++s) {
         const __m256 q = _mm256_broadcast_ss(query + s * stride + d + j);
-        avx2::add_product(q, a, sums[s][0]);
-        avx2::add_product(q, b, sums[s][1]);
+        sums[s][0] = _mm256_fmadd_ps(q, a, sums[s][0]);
+        sums[s][1] = _mm256_fmadd_ps(q, b, sums[s][1]);
       }
     }
   }
@@ -98,7 +98,7 @@ TG_AVX2 void add_values_block(const float* weights, std::int64_t stride, const S
     for (int s = 0; s < S; ++s) {
       const __m256 weight = _mm256_broadcast_ss(weights + s * stride + p);
       TG_UNROLL
-      for (int v = 0; v < V; ++v) avx2::add_product(weight, operands[v], sums[s][v]);
+      for (int v = 0; v < V; ++v) sums[s][v] = _mm256_fmadd_ps(weight, operands[v], sums[s][v]);
     }
   }
   TG_UNROLL
