@@ -50,13 +50,6 @@ TG_AVX2_INLINE __m256 load_8(const Bf16* p) {
   return widen_even(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
-// sum += a * b, rounded once, in the register that holds the sum. Given the choice, g++ 12 puts the
-// result where `a` was, and then has to keep sums of a tile in memory: 62 in place of 88 GFLOP/s
-// with 12 of them.
-TG_AVX2_INLINE void add_product(__m256 a, __m256 b, __m256& sum) {
-  asm volatile("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
-}
-
 // The first `count` of 8 values (all from 8 on, none below 1), zeros behind; nothing else is read.
 template <typename T>
 TG_AVX2_INLINE __m256 load_first(const T* p, std::int64_t count) {

@@ -165,6 +165,13 @@ TG_AVX2_INLINE __m256 widen_odd_by_memory(__m256i pairs) {
   return upper;
 }
 
+// sum += a * b, rounded once, in the register that holds the sum. Given the choice, g++ 12 puts the
+// result where `a` was, and then has to keep sums of a tile in memory: 62 in place of 88 GFLOP/s
+// with 12 of them.
+TG_AVX2_INLINE void add_product(__m256 a, __m256 b, __m256& sum) {
+  asm volatile("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+}
+
 template <int R>
 TG_AVX2 void half_tile(const HalfTile& t) {
   __m256 sums[R][2];
@@ -192,7 +199,7 @@ TG_AVX2 void half_tile(const HalfTile& t) {
       for (int r = 0; r < R; ++r) {
         const __m256 input = _mm256_broadcast_ss(x + r * kInputStride + odd);
         TG_UNROLL
-        for (int v = 0; v < 2; ++v) avx2::add_product(input, weights[v], sums[r][v]);
+        for (int v = 0; v < 2; ++v) add_product(input, weights[v], sums[r][v]);
       }
     }
   }

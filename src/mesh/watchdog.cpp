@@ -146,10 +146,12 @@ bool Watchdog::anybody_missing(Clock::time_point now, Clock::duration silence) c
   return false;
 }
 
+// Of the missing ones that were ever heard of: the others' silence says nothing.
 Watchdog::Clock::duration Watchdog::longest_silence(Clock::time_point now) const {
   Clock::duration longest{};
   for (std::size_t r = 0; r < peers_.size(); ++r) {
-    if (is_missing(r, now, longest)) longest = std::max(longest, now - peers_[r].heard);
+    if (!peers_[r].ever || !is_missing(r, now, longest)) continue;
+    longest = std::max(longest, now - peers_[r].heard);
   }
   return longest;
 }
