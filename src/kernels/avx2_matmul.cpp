@@ -152,12 +152,15 @@ struct HalfTile {
   std::int64_t next_step = 0;
 };
 
-// The upper halves of pairs, as f32, with the mask in memory: 12 sums, 2 weights, an input and a
-// mask would leave no register to work with.
 alignas(32) constexpr std::array<std::uint32_t, 8> kUpperHalves = {
     0xffff0000U, 0xffff0000U, 0xffff0000U, 0xffff0000U,
     0xffff0000U, 0xffff0000U, 0xffff0000U, 0xffff0000U};
-TG_AVX2_INLINE __m256 widen_odd_by_memory(__m256i pairs) {
+
+// widen_odd() for a tile of R rows. The mask of the largest one stays in memory: beside 12 sums, 2
+// weights and an input it would leave no register to work with. (5 rows lose a tenth by that.)
+template <int R>
+TG_AVX2_INLINE __m256 widen_odd_of(__m256i pairs) {
+  if constexpr (R < kTileRows) return widen_odd(pairs);
   __m256 upper;
   asm("vpand %1, %2, %0"
       : "=x"(upper)
@@ -193,7 +196,7 @@ TG_AVX2 void half_tile(const HalfTile& t) {
       TG_UNROLL
       for (int v = 0; v < 2; ++v) {
         const __m256i both = load_pairs(w + 16 * v);
-        weights[v] = odd == 0 ? widen_even(both) : widen_odd_by_memory(both);
+        weights[v] = odd == 0 ? widen_even(both) : widen_odd_of<R>(both);
       }
       TG_UNROLL
       for (int r = 0; r < R; ++r) {
