@@ -108,7 +108,8 @@ std::string url_of(const ServeOptions& o, const HttpServer& http) {
                      is_ipv6 ? "[" : "", o.host, is_ipv6 ? "]" : "", http.port());
 }
 
-// Returns when all has ended: answers in progress have `grace_s`, or until the next signal.
+// Returns when all has ended: answers in progress have `grace_s`, or until the next signal, and their
+// last bytes kFlushSeconds.
 void serve_until_signal(Api& api, EngineThread& engine, HttpServer& http, double grace_s) {
   ServeSignals::wait();
   tell_service_manager("STOPPING=1");
@@ -121,10 +122,7 @@ void serve_until_signal(Api& api, EngineThread& engine, HttpServer& http, double
     ServeSignals::wake();
   });
   ServeSignals::wait();
-  if (!drained.load()) {
-    engine.stop(0.0);
-    http.stop(0.0);
-  }
+  if (!drained.load()) engine.stop(0.0);
   drains.join();
 }
 
