@@ -108,8 +108,8 @@ std::string url_of(const ServeOptions& o, const HttpServer& http) {
                      is_ipv6 ? "[" : "", o.host, is_ipv6 ? "]" : "", http.port());
 }
 
-// Returns when all has ended: answers in progress have `grace_s`, or until the next signal, and their
-// last bytes kFlushSeconds.
+// Returns when all has ended: answers in progress have `grace_s`, or until the next signal, and
+// their last bytes kFlushSeconds.
 void serve_until_signal(Api& api, EngineThread& engine, HttpServer& http, double grace_s) {
   ServeSignals::wait();
   tell_service_manager("STOPPING=1");
