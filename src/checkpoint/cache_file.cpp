@@ -150,8 +150,10 @@ Result<CacheFile> CacheFile::open(const std::string& path, std::string_view key)
                                      prefix.header_bytes, prefix.sections, prefix.key_bytes));
   }
   cache.sections_.resize(prefix.sections);
-  std::memcpy(cache.sections_.data(), bytes.data() + sizeof(prefix),
-              prefix.sections * sizeof(Section));
+  if (prefix.sections > 0) {
+    std::memcpy(cache.sections_.data(), bytes.data() + sizeof(prefix),
+                prefix.sections * sizeof(Section));
+  }
   for (const Section& s : cache.sections_) {
     if (s.offset % kAlignment != 0 || s.offset > bytes.size() ||
         s.bytes > bytes.size() - s.offset) {

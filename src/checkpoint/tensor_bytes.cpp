@@ -52,6 +52,7 @@ std::int64_t meta_row(std::int64_t row, std::int64_t rows, std::int64_t heads) {
 void store_values(DType dtype, bool is_exact, std::span<const float> values,
                   std::vector<std::byte>& out) {
   out.resize(values.size() * static_cast<std::size_t>(block_size(dtype).bytes));
+  if (values.empty()) return;
   if (dtype == DType::kF32) {
     std::memcpy(out.data(), values.data(), out.size());
   } else if (dtype == DType::kF16) {

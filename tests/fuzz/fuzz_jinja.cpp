@@ -2,11 +2,36 @@
 // limits.
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 #include "text/chat_template.h"
+#include "text/jinja/value_text.h"
 #include "text/utf8.h"
+
+namespace {
+
+// Names and kinds of what the seeds (tests/golden/jinja.json) use: without them most end early.
+constexpr const char* kVariables = R"({
+  "s": "Hello", "spaced": "  two words \n", "empty": "", "uni": "Z\u00fcrich \u65e5\u672c",
+  "multi": "a\nbb\n\n  c\n", "letters": " !az\u00e9", "n": 7, "zero": 0, "neg": -3,
+  "big": 9007199254740993, "f": 2.5, "t": true, "no": false, "nil": null, "l": [3, 1, 2],
+  "words": ["pear", "Apple", "fig", "apple"], "none_list": [],
+  "d": {"b": 1, "a": 2, "items": 3, "nested": {"x": [10, 20]}},
+  "users": [{"name": "Ann", "age": 31, "tags": ["x"]}, {"name": "bob", "tags": []}],
+  "messages": [{"role": "user", "content": " Hi <b> & 'you' "},
+               {"role": "assistant", "content": "<think>hm</think>\n\nYes"}],
+  "tools": [{"type": "function", "function": {"name": "get", "parameters": {"n": null}}}]
+})";
+
+tg::jinja::Value seed_variables() {
+  auto value = tg::jinja::from_json(nlohmann::ordered_json::parse(kVariables));
+  TG_CHECK(value.has_value());
+  return *value;
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view source(reinterpret_cast<const char*>(data), size);
@@ -15,19 +40,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     TG_CHECK(parsed.error().text().find('\n') == std::string::npos);
     return 0;
   }
-  tg::jinja::Dict variables;
-  const auto set = [&](const char* name, tg::jinja::Value value) {
-    TG_CHECK(variables.set_text(name, std::move(value)).has_value());
-  };
-  set("s", tg::jinja::Value("Z\xC3\xBCrich <b> 12"));
-  set("n", tg::jinja::Value(std::int64_t{7}));
-  set("f", tg::jinja::Value(2.5));
-  set("l", *tg::jinja::make_list({tg::jinja::Value(std::int64_t{3}), tg::jinja::Value("a")}));
+  static const tg::jinja::Value variables = seed_variables();
   // A small budget, so that the fuzzer tries many templates instead of waiting for loops.
   tg::jinja::RenderLimits limits;
   limits.steps = 20'000;
   limits.output_bytes = 100'000;
-  const auto text = parsed->render(variables, std::tm{}, limits);
+  const auto text = parsed->render(variables.dict(), std::tm{}, limits);
   if (text) {
     TG_CHECK(text->size() <= limits.output_bytes);
     TG_CHECK(tg::valid_utf8_prefix(*text) == text->size());
